@@ -1,0 +1,68 @@
+"""Writing so that a result is whole or not there.
+
+Everything is written beside its final name and renamed when finished; a failure, Ctrl-C or a full
+disk leaves what was there before.
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from diorama.errors import OutputError
+
+
+@contextlib.contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a name to write to; it becomes `path` if the block succeeds and vanishes if it fails.
+
+    The name keeps the suffix of `path`, for encoders that choose the format by it.
+
+    Raises:
+        OutputError: if `path` cannot be written.
+    """
+    final = Path(path)
+    with _partial(final) as partial:
+        yield partial
+        if final.is_dir():
+            raise OutputError(f"cannot write {final}: a folder of this name exists; remove it")
+        partial.replace(final)
+
+
+@contextlib.contextmanager
+def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield an empty folder to fill; it replaces `path` if the block succeeds.
+
+    Raises:
+        OutputError: if `path` cannot be written, or is a file.
+    """
+    final = Path(path)
+    with _partial(final) as partial:
+        partial.mkdir()
+        yield partial
+        if final.exists() and not final.is_dir():
+            raise OutputError(f"cannot write {final}: a file of this name exists; remove it")
+        if final.is_dir():
+            previous = partial.parent / "previous"
+            final.replace(previous)
+        partial.replace(final)
+
+
+@contextlib.contextmanager
+def _partial(final: Path) -> Iterator[Path]:
+    """Yield an unused name in a hidden scratch folder beside `final`, with its suffix."""
+    scratch = None
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".diorama-", dir=final.parent))
+        yield scratch / final.name
+    except OutputError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"cannot write {final}: {reason}") from error
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Hot loops: one public function a file, compiled on first use."""

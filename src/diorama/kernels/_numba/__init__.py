@@ -1,0 +1,1 @@
+"""Compiled twins for NumPy arrays."""

@@ -1,0 +1,1 @@
+"""Swappable models, one file each; chosen by name through the registry."""
