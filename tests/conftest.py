@@ -1,0 +1,43 @@
+"""What every test shares: checked array types, and the optional folder of photos and truth.
+
+The import hook must be installed before anything imports the package, which is why it stands here
+and not in a fixture. Under it every annotated function and dataclass checks the dtypes, shapes and
+agreeing sizes of its arrays. Kernels stay outside: the wrapper would hide them from numba's cache.
+"""
+
+import os
+from pathlib import Path
+
+import jaxtyping
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "src" / "diorama"
+
+UNCHECKED = {"__init__", "__main__", "kernels"}
+
+CHECKED = sorted(
+    f"diorama.{path.stem}"
+    for path in PACKAGE.iterdir()
+    if path.stem not in UNCHECKED and (path.suffix == ".py" or (path / "__init__.py").exists())
+)
+
+# An integer may stand for a float (PEP 484's numeric tower), as every type checker has it.
+CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+
+jaxtyping.install_import_hook(CHECKED, CHECKER)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of photos and ground truth beside the repository; skips where it is absent."""
+    folder = Path(os.environ.get("DIORAMA_SHARED", ROOT.parent / "shared" / "data"))
+    if not (folder / "index.json").is_file():
+        pytest.skip(f"shared data absent: no index.json in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo_photo() -> Path:
+    """The photo the package ships."""
+    return PACKAGE / "data" / "demo.jpg"
