@@ -39,9 +39,11 @@ def run_tasks(tasks: Sequence[Callable[[], object]]) -> list:
     return [future.result() for future in [_pool(threads).submit(task) for task in tasks]]
 
 
-def run_bands(kernel: Callable[..., object], num_rows: int, *args: object) -> list:
+def run_bands(
+    kernel: Callable[..., object], num_rows: int, *args: object, band_rows: int = BAND_ROWS
+) -> list:
     """Call `kernel(first_row, end_row, *args)` for every band of rows; results in row order."""
-    bands = [(row, min(row + BAND_ROWS, num_rows)) for row in range(0, num_rows, BAND_ROWS)]
+    bands = [(row, min(row + band_rows, num_rows)) for row in range(0, num_rows, band_rows)]
     # The first call may compile; letting every thread do so at once would only repeat the work.
     first = [kernel(*band, *args) for band in bands[:1]]
     return first + run_tasks([lambda b=band: kernel(*b, *args) for band in bands[1:]])
