@@ -149,15 +149,17 @@ def parallax_px(
     Returns:
         Pixels, shaped as the broadcast arguments.
     """
-    near, far = np.asarray(near, np.float64), np.asarray(far, np.float64)
-    at_x = np.asarray(camera.K[0, 2] if x is None else x, np.float64)
-    at_y = np.asarray(camera.K[1, 2] if y is None else y, np.float64)
-    largest = np.zeros(np.broadcast_shapes(near.shape, far.shape, at_x.shape, at_y.shape))
+    at_x = camera.K[0, 2] if x is None else x
+    at_y = camera.K[1, 2] if y is None else y
+    values = np.broadcast_arrays(near, far, at_x, at_y)
+    shape = values[0].shape
+    near, far, at_x, at_y = (np.atleast_1d(v).astype(np.float64) for v in values)
+    largest = np.zeros(near.shape)
     for corner in view_box.corners():
         near_x, near_y = project_from(camera, corner, at_x, at_y, near)
         far_x, far_y = project_from(camera, corner, at_x, at_y, far)
         largest = np.maximum(largest, np.hypot(near_x - far_x, near_y - far_y))
-    return largest
+    return largest.reshape(shape)
 
 
 def disparity_per_px(camera: Camera, view_box: ViewBox) -> float:
