@@ -151,7 +151,7 @@ def fitting_size(pixels: Array, longest: int) -> tuple[int, int]:
 
 
 def shrink(pixels: Array, size: tuple[int, int]) -> Array:
-    """The area average of `pixels` at `size` (width, height); `pixels` itself if that is its size."""
+    """The area average of `pixels` at `size` (width, height); no copy if that is their size."""
     if (pixels.shape[1], pixels.shape[0]) == size:
         return pixels
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
