@@ -8,10 +8,10 @@ Two masks A, B may share a layer if what parts them in disparity is no more than
 
 MAD is taken of the residuals to each mask's robust plane, so that a floor spanning the whole depth
 range scatters little, and pieces of one floor have no gap between them. `min_gap` is the disparity
-worth one pixel of parallax at the view box's limit; a jump along much of their shared boundary is a
-`cannot_link`. Clusters grow by complete linkage; where that leaves more than `max_layers`, the pairs
-whose union tears the least go on merging. No merge may close a cycle of who-occludes-whom, so that
-an order back to front exists.
+worth one pixel of parallax at the view box's limit; a jump along much of a shared boundary is a
+`cannot_link`. Clusters grow by complete linkage; where that leaves more than `max_layers`, the
+pairs whose union tears the least go on merging. No merge may close a cycle of who-occludes-whom, so
+that an order back to front exists.
 """
 
 from collections.abc import Sequence
@@ -581,10 +581,10 @@ def _continued(disparity: Disparity, seen: Mask, pixels: Array) -> Disparity:
     top, left = max(0, int(y.min()) - margin), max(0, int(x.min()) - margin)
     bottom, right = int(y.max()) + margin + 1, int(x.max()) + margin + 1
     cut = (slice(top, bottom), slice(left, right))
-    _, nearest = cv2.distanceTransformWithLabels(
-        (~seen[cut]).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
     inside = seen[cut]
+    nearest = cv2.distanceTransformWithLabels(
+        (~inside).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )[1].astype(np.int64)
     values = np.zeros(int(nearest.max()) + 1, np.float32)
     values[nearest[inside]] = disparity[cut][inside]
     out = disparity.copy()
