@@ -1,0 +1,101 @@
+"""Videos play: size, rate, length, colour and flags as asked; whole or not there."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from diorama.camera import Camera
+from diorama.errors import InputError, OutputError, UnknownNameError
+from diorama.export.video import encode_video, fitted
+
+
+def sliding_card(num_frames: int = 10, width: int = 96, height: int = 64) -> list[np.ndarray]:
+    """A saturated card that moves 4 px a frame over a grey ground."""
+    frames = []
+    for index in range(num_frames):
+        frame = np.full((height, width, 3), 120, np.uint8)
+        frame[16:48, 8 + 4 * index : 40 + 4 * index] = (200, 40, 60)
+        frames.append(frame)
+    return frames
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "h264"), (".webm", "vp9")])
+def test_a_video_has_the_frames_it_was_given(tmp_path: Path, suffix: str, codec: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    frames = sliding_card()
+    encode_video(frames, path, fps=25)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name.removeprefix("lib") in (codec, f"vpx-{codec}")
+        assert stream.codec_context.pix_fmt == "yuv420p"
+        assert stream.average_rate == 25
+        assert (stream.width, stream.height) == (96, 64)
+        assert stream.codec_context.colorspace == 1
+        assert stream.codec_context.color_range == 1
+        decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+    assert len(decoded) == len(frames)
+    for got, want in zip(decoded, frames, strict=True):
+        # 4:2:0 blurs colour at the card's edges; away from them the colours come back. A wrong
+        # matrix (BT.601) would be 8 to 20 off.
+        assert np.abs(got[:8].astype(int) - want[:8]).max() <= 3
+        inside = np.flatnonzero(want[32, :, 1] == 40)[6:-6]
+        color = np.median(got[20:44, inside], axis=(0, 1))
+        assert np.abs(color - (200, 40, 60)).max() <= 4
+
+
+def test_an_odd_size_loses_its_last_row_and_column(tmp_path: Path) -> None:
+    encode_video(sliding_card(3, 97, 65), tmp_path / "a.mp4", fps=30)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert (container.streams.video[0].width, container.streams.video[0].height) == (96, 64)
+
+
+def test_an_mp4_starts_with_its_index(tmp_path: Path) -> None:
+    encode_video(sliding_card(), tmp_path / "a.mp4", fps=30)
+    data = (tmp_path / "a.mp4").read_bytes()
+    assert 0 < data.index(b"moov") < data.index(b"mdat")
+
+
+def test_a_gif_loops_at_the_given_rate(tmp_path: Path) -> None:
+    frames = sliding_card()
+    encode_video(frames, tmp_path / "a.gif", fps=20)
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert getattr(gif, "n_frames", 1) == len(frames)
+        assert gif.info["duration"] == 50
+        assert gif.info["loop"] == 0
+        for index, want in enumerate(frames):
+            gif.seek(index)
+            assert np.abs(np.asarray(gif.convert("RGB")).astype(int) - want).mean() < 2
+
+
+def test_a_failing_frame_leaves_nothing(tmp_path: Path) -> None:
+    def frames() -> Iterator[np.ndarray]:
+        yield from sliding_card(3)
+        raise KeyboardInterrupt
+
+    for suffix in (".mp4", ".webm", ".gif"):
+        with pytest.raises(KeyboardInterrupt):
+            encode_video(frames(), tmp_path / f"a{suffix}", fps=30)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="needs at least one frame"):
+        encode_video([], tmp_path / "a.mp4", fps=30)
+    with pytest.raises(InputError, match="fps must be positive, got 0"):
+        encode_video(sliding_card(1), tmp_path / "a.mp4", fps=0)
+    with pytest.raises(UnknownNameError, match=r"unknown video format '\.mp3'.*did you mean"):
+        encode_video(sliding_card(1), tmp_path / "a.mp3", fps=30)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write"):
+        encode_video(sliding_card(1), tmp_path / "file" / "a.mp4", fps=30)
+
+
+def test_fitted_keeps_the_view_and_never_enlarges() -> None:
+    camera = Camera.from_fov(1920, 1080)
+    assert (fitted(camera, 640).width, fitted(camera, 640).height) == (640, 360)
+    assert fitted(camera, 640).fov_deg == pytest.approx(camera.fov_deg)
+    assert (fitted(camera, 4000).width, fitted(camera, 4000).height) == (1920, 1080)
