@@ -33,6 +33,9 @@ PERCENTILES = (0.5, 99.5)
 ASPECT_TOLERANCE = 0.02
 """How far the aspect of a depth map may be from the photo's: rounding, not another crop."""
 
+DEPTH_SUFFIXES = (".png", ".npy", ".npz")
+"""Of depth files; what else is given as depth is a model's name."""
+
 FILLED_CONFIDENCE = 0.25
 """Confidence of a pixel the depth file did not have: better than nothing, overruled by colour."""
 

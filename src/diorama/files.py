@@ -51,13 +51,44 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def whole_set(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield an empty folder; what is in it moves into `folder` if the block succeeds.
+
+    Files and folders of the same names are replaced; if the block fails nothing is.
+
+    Raises:
+        OutputError: if `folder` cannot be written.
+    """
+    final = Path(folder)
+    if final.exists() and not final.is_dir():
+        raise OutputError(f"cannot write to {final}: it is a file, not a folder")
+    with _scratch(final, final) as scratch:
+        partial = scratch / "results"
+        partial.mkdir()
+        yield partial
+        for result in sorted(partial.iterdir()):
+            target = final / result.name
+            if target.is_dir() and not target.is_symlink():
+                target.replace(scratch / f"previous-{result.name}")
+            result.replace(target)
+
+
+@contextlib.contextmanager
 def _partial(final: Path) -> Iterator[Path]:
     """Yield an unused name in a hidden scratch folder beside `final`, with its suffix."""
+    with _scratch(final.parent, final) as scratch:
+        yield scratch / final.name
+
+
+@contextlib.contextmanager
+def _scratch(parent: Path, final: Path) -> Iterator[Path]:
+    """Yield a hidden folder in `parent`; it vanishes, and so do the parents made for nothing."""
+    made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
     scratch = None
     try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".diorama-", dir=final.parent))
-        yield scratch / final.name
+        parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".diorama-", dir=parent))
+        yield scratch
     except OutputError:
         raise
     except OSError as error:
@@ -66,3 +97,6 @@ def _partial(final: Path) -> Iterator[Path]:
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
