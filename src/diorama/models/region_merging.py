@@ -1,0 +1,188 @@
+"""The embedded segmenter: over-segmentation and region merging, no weights.
+
+1. Flood the photo into a few thousand regions along the lightest links between pixels; a sharp
+   step of the disparity is a wall that no region spans (`diorama.kernels.flood`).
+2. Merge the most alike neighbours first, as long as they are alike enough,
+
+       D^2(A, B) = sum_c (w_c W1_c(A, B))^2 + (w_e E(A, B))^2 + (w_d J(A, B))^2
+
+   where W1 is the Wasserstein distance of channel c's histograms (colour, and the energy of fine
+   detail), E the mean image gradient along their common border, and J the mean jump of the
+   disparity across it beyond its slope on both sides. Small regions are let go more easily. Regions
+   with a wall between them never merge.
+
+Related: Arbelaez et al., "Contour detection and hierarchical image segmentation" (2011).
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from diorama.arrays import Array, Disparity, Labels, check_disparity, check_rgb
+from diorama.kernels.flood import WALL, flood, link_weights, region_histograms
+from diorama.kernels.merging import merge_regions
+from diorama.masks import Masks
+from diorama.photo import Photo
+
+NUM_SEEDS = 3000
+"""Cells of the seed grid: regions of about 26 x 26 pixels at 1920x1080."""
+BARRIER = 20
+"""Link weight of an edge that encloses things between seeds (eighths of eight 8-bit levels)."""
+NOISE_SIGMA_PX = 0.9
+"""Smoothing before neighbours are compared: less than a 2-pixel line needs to survive."""
+MIN_AREA = 12
+"""Pixels of a region enclosed by strong edges without a seed of its own."""
+CHANNEL_WEIGHTS = (0.5, 2.0, 2.0, 0.1)
+EDGE_WEIGHT = 1.0
+RELIEF_WEIGHT = 100.0
+
+
+@dataclass(frozen=True)
+class RegionMergingConfig:
+    """How far regions are merged."""
+
+    depth_step: float = 0.015
+    """The least sharp step between neighbouring pixels, as a share of the range of disparity
+    (98th less 2nd percentile), that parts two masks in every case."""
+    difference: float = 35.0
+    """Regions that differ by less merge, in levels of 8-bit Lab."""
+    min_masks: int = 10
+    """At this number or below, only regions that differ by less than a third of that merge."""
+    max_masks: int = 150
+    """Above this number, regions merge although they differ by more."""
+
+
+@dataclass(frozen=True)
+class RegionMerging:
+    """A `diorama.masks.Segmenter` that needs no weights."""
+
+    config: RegionMergingConfig = RegionMergingConfig()
+
+    def segment(self, photo: Photo, disparity: Disparity) -> Masks:
+        """Return 10-150 connected masks for most photos; see the module's docstring.
+
+        Raises:
+            InputError: if photo and disparity differ in size, or the disparity is not finite.
+        """
+        check_rgb(photo.rgb)
+        check_disparity(disparity, like=photo.rgb)
+        lab = cv2.cvtColor(cv2.convertScaleAbs(photo.rgb, alpha=255), cv2.COLOR_RGB2LAB)
+        unit = _range(disparity)
+        right, down = link_weights(_smooth(lab), disparity, self.config.depth_step * unit)
+        seeds = _seeds(right, down)
+        labels, count = flood(right, down, seeds, barrier=BARRIER, min_area=MIN_AREA)
+        channels = _channels(lab)
+        histograms = region_histograms(labels, channels, count)
+        borders = _borders(labels, right, down, _gradient(lab), _relief(disparity, unit))
+        merged = merge_regions(
+            histograms,
+            borders.pairs,
+            borders.sums,
+            np.array([*CHANNEL_WEIGHTS, EDGE_WEIGHT, RELIEF_WEIGHT]),
+            difference=self.config.difference,
+            most=self.config.max_masks,
+            fewest=self.config.min_masks,
+        )
+        labels = merged[labels]
+        return Masks(labels, np.arange(merged.max() + 1, dtype=np.int32))
+
+
+@dataclass(frozen=True)
+class _Borders:
+    """Borders between regions, one entry a pair that touches."""
+
+    pairs: Array
+    """(m, 2) int64, first < second."""
+    sums: Array
+    """(m, 4) float64: links along the border; of these walls; image gradient; disparity relief."""
+
+    @staticmethod
+    def gathered(pairs: Array, sums: Array) -> "_Borders":
+        """Add up entries of the same pair, in the order of pairs."""
+        outer = pairs[:, 0] != pairs[:, 1]
+        pairs, sums = np.sort(pairs[outer], 1), sums[outer]
+        keys, inverse = np.unique(pairs[:, 0] << 32 | pairs[:, 1], return_inverse=True)
+        total = np.stack([np.bincount(inverse, s, len(keys)) for s in sums.T], 1)
+        return _Borders(np.stack([keys >> 32, keys & 0xFFFFFFFF], 1), total)
+
+
+def _range(disparity: Disparity) -> float:
+    """The range of disparity without its outliers; 1 where there is none."""
+    sample = disparity[:: max(1, disparity.shape[0] // 256), :: max(1, disparity.shape[1] // 256)]
+    low, high = np.percentile(sample, (2, 98))
+    return float(high - low) if high - low > 1e-6 else 1.0
+
+
+def _smooth(lab: Array) -> Array:
+    """(H, W, 3) uint16: Lab in 64ths of a level, chroma counted double, fine noise smoothed."""
+    scaled = lab * np.array([64, 128, 128], np.uint16)
+    return cv2.GaussianBlur(scaled, (0, 0), NOISE_SIGMA_PX)
+
+
+def _seeds(right: Array, down: Array) -> Array:
+    """(H, W) uint8, 1 at the flattest pixel of each cell of a grid."""
+    height, width = right.shape
+    cell = max(8, round((height * width / NUM_SEEDS) ** 0.5))
+    rows, columns = -(-height // cell), -(-width // cell)
+    # The photo's last row and column carry walls; a neighbourhood's sum keeps seeds off edges.
+    steep = cv2.boxFilter(cv2.max(right, down), cv2.CV_16U, (5, 5), normalize=False)
+    padded = np.full((rows * cell, columns * cell), 65535, np.uint16)
+    padded[:height, :width] = steep
+    cells = padded.reshape(rows, cell, columns, cell).transpose(0, 2, 1, 3).reshape(-1, cell * cell)
+    flattest = cells.argmin(1)
+    index = np.arange(rows * columns)
+    seeds = np.zeros((height, width), np.uint8)
+    seeds[index // columns * cell + flattest // cell, index % columns * cell + flattest % cell] = 1
+    return seeds
+
+
+def _channels(lab: Array) -> Array:
+    """(H, W, 4) uint8: Lab and the energy of fine detail."""
+    luma = lab[..., 0].astype(np.float32)
+    detail = cv2.GaussianBlur(np.abs(luma - cv2.GaussianBlur(luma, (0, 0), 1.5)), (0, 0), 2.5)
+    return np.dstack([lab, cv2.convertScaleAbs(detail, alpha=8)])
+
+
+def _gradient(lab: Array) -> Array:
+    """(H, W) float32: the colour gradient a few pixels wide, in levels."""
+    sigma = max(1.0, 0.0022 * float(np.hypot(*lab.shape[:2])))
+    wide = cv2.GaussianBlur(lab, (0, 0), sigma).astype(np.float32) * np.array([1, 2, 2], np.float32)
+    total = np.zeros(lab.shape[:2], np.float32)
+    for c in range(3):
+        dx = cv2.Sobel(wide[..., c], cv2.CV_32F, 1, 0, scale=0.125)
+        dy = cv2.Sobel(wide[..., c], cv2.CV_32F, 0, 1, scale=0.125)
+        total += dx * dx + dy * dy
+    return np.sqrt(total) * np.float32(2.5 * sigma)
+
+
+def _relief(disparity: Disparity, unit: float) -> Array:
+    """(H, W) float32: how far disparity is from even here, as a share of its range."""
+    sigma = max(1.0, 0.006 * disparity.shape[1])
+    return np.abs(disparity - cv2.GaussianBlur(disparity, (0, 0), sigma)) / unit
+
+
+def _borders(labels: Labels, right: Array, down: Array, gradient: Array, relief: Array) -> _Borders:
+    """Measure every border of a partition."""
+    width = labels.shape[1]
+    flat, pairs, sums = labels.ravel(), [], []
+    gradient, relief = gradient.ravel(), relief.ravel()
+    for step, weights in ((1, right), (width, down)):
+        if step == 1:
+            at = np.flatnonzero(labels[:, :-1] != labels[:, 1:])
+            at += at // max(width - 1, 1)
+        else:
+            at = np.flatnonzero(labels[:-1] != labels[1:])
+        pairs.append(np.stack([flat[at], flat[at + step]], 1).astype(np.int64))
+        sums.append(
+            np.stack(
+                [
+                    np.ones(len(at)),
+                    weights.ravel()[at] == WALL,
+                    np.maximum(gradient[at], gradient[at + step]),
+                    np.maximum(relief[at], relief[at + step]),
+                ],
+                1,
+            )
+        )
+    return _Borders.gathered(np.concatenate(pairs), np.concatenate(sums))
