@@ -23,7 +23,7 @@ LEVELS = (
         *{"textures", "mesh", "mpi", "splats", "scene", "render", "paths", "config"},
     },
     {"models", "viewer", "export", "testing"},
-    {"pipeline", "doctor"},
+    {"pipeline", "doctor", "serve"},
     {"cli"},
 )
 """A module imports from its own level and those before it; a new one must find its place here."""

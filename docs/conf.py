@@ -1,0 +1,58 @@
+"""Sphinx: Markdown by MyST, tables from the registries, the API from docstrings."""
+
+import diorama
+from diorama.export import FORMATS
+from diorama.registry import entries
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+project = "diorama"
+author = "the diorama authors"
+copyright = f"{author}; Apache-2.0"
+version = release = diorama.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+]
+myst_enable_extensions = ["amsmath", "deflist", "dollarmath", "substitution"]
+myst_heading_anchors = 3
+myst_substitutions = {
+    "models_table": table(
+        ("task", "name", "what it is", "licence", "needs"),
+        [
+            (
+                e.task,
+                f"`{e.name}`",
+                e.summary,
+                e.licence,
+                f"`diorama[{e.extra}]`" if e.extra else "",
+            )
+            for e in entries()
+        ],
+    ),
+    "formats_table": table(
+        ("name", "what is written"), [(f"`{f.name}`", f.summary) for f in FORMATS.values()]
+    ),
+}
+
+# The docstrings mark code with single backticks, as Markdown does.
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+
+exclude_patterns = ["_build", "figures"]
+html_theme = "furo"
+html_title = "diorama"
+html_show_sphinx = False
