@@ -5,10 +5,12 @@ compute at `max_size`, which is an area average of the texture, so that a scene 
 hold the texture alone.
 """
 
+import contextlib
 import io
 import logging
 import struct
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -18,7 +20,6 @@ import numpy as np
 from PIL import (
     BmpImagePlugin,
     Image,
-    ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
@@ -59,8 +60,16 @@ _PLUGINS = (
 # What Pillow's decoders raise on damaged files; anything else is our own fault and stays loud.
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error)
 
-_EXIF_IFD = 0x8769
-_FOCAL_35MM = 0xA405
+_ORIENTATION, _EXIF_IFD, _FOCAL_35MM = 0x0112, 0x8769, 0xA405  # EXIF tags
+_UPRIGHT: dict[object, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _BYTE_TO_UNIT = np.arange(256, dtype=np.float32) / np.float32(255)
 
 
@@ -189,7 +198,8 @@ def _open_image(file: BinaryIO, path: Path) -> Image.Image:
     if not plugins:
         raise InputError(f"{path} is not a JPEG, PNG, WebP, TIFF or BMP picture")
     try:
-        image = plugins[0](file, None)
+        with _without_warnings():
+            image = plugins[0](file, None)
     except _DAMAGED as error:
         raise InputError(f"{path} is damaged: {_one_line(error)}") from error
     width, height = image.size
@@ -204,8 +214,9 @@ def _open_image(file: BinaryIO, path: Path) -> Image.Image:
 def _from_image(image: Image.Image, name: str) -> tuple[RgbBytes, float | None]:
     _check_size(image.width, image.height, name)
     try:
-        focal_35mm = _focal_35mm(image)
-        upright = ImageOps.exif_transpose(image)
+        image.load()
+        turn, focal_35mm = _exif(image)
+        upright = image if turn is None else image.transpose(turn)
         return _to_srgb_bytes(upright, name), focal_35mm
     except InputError:
         raise
@@ -218,16 +229,20 @@ def _check_size(width: int, height: int, name: str) -> None:
         raise InputError(f"{name} is {width}x{height} px: at least {MIN_SIDE} px a side are needed")
 
 
-def _focal_35mm(image: Image.Image) -> float | None:
-    """The 35 mm equivalent focal length in mm, if it is there and plausible."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of every odd tag; what counts is checked
-        try:
-            focal = float(image.getexif().get_ifd(_EXIF_IFD).get(_FOCAL_35MM, 0))
-        except (*_DAMAGED, TypeError):
-            return None
+def _exif(image: Image.Image) -> tuple[Image.Transpose | None, float | None]:
+    """What turns the image upright, and its 35 mm focal length in mm where that is plausible.
+
+    To be asked of a loaded image: Pillow turns a TIFF itself while loading it.
+    """
+    try:
+        with _without_warnings():
+            tags = image.getexif()
+            turn = _UPRIGHT.get(tags.get(_ORIENTATION))
+            focal = float(tags.get_ifd(_EXIF_IFD).get(_FOCAL_35MM, 0))
+    except (*_DAMAGED, TypeError):
+        return None, None
     low, high = PLAUSIBLE_35MM
-    return focal if low <= focal <= high else None
+    return turn, focal if low <= focal <= high else None
 
 
 def _to_srgb_bytes(image: Image.Image, name: str) -> RgbBytes:
@@ -302,6 +317,14 @@ def _over_white(rgb: RgbBytes, alpha: Array) -> RgbBytes:
         return np.ascontiguousarray(rgb)
     share = alpha.astype(np.uint16)[..., None]
     return ((rgb * share + 255 * (255 - share) + 127) // 255).astype(np.uint8)
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Pillow warns of every odd EXIF tag; those that count are checked here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _one_line(error: BaseException) -> str:
