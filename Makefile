@@ -86,7 +86,9 @@ system-tools:
 	command -v chromium > /dev/null || missing+=(chromium); \
 	command -v node > /dev/null || missing+=(nodejs); \
 	command -v npm > /dev/null || missing+=(npm); \
-	if [ $${#missing[@]} != 0 ]; then $(apt_install) "$${missing[@]}"; fi
+	if [ $${#missing[@]} != 0 ]; then $(apt_install) "$${missing[@]}"; fi; \
+	node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' || \
+		{ echo "Node 20.19 or newer is needed to build and test the viewer, this is $$(node --version)" >&2; exit 1; }
 
 .venv/python.stamp:
 	@python=$$(for name in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
