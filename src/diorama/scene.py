@@ -82,9 +82,9 @@ class Scene:
     @cached_property
     def meshes(self) -> tuple[Mesh, ...]:
         """One mesh a layer, in the order of `layers`; built at first use."""
-        from diorama.mesh import layer_mesh
+        from diorama.mesh import layer_meshes
 
-        return tuple(layer_mesh(layer, self.camera, self.view_box) for layer in self.layers)
+        return layer_meshes(self.layers, self.camera, self.view_box)
 
     def render(self, camera: Camera) -> Frame:
         """What `camera` sees of the layered meshes."""
