@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -307,8 +307,8 @@ def _constrained(loops: list[Array]) -> "Triangulation":
         pythoncdt.IntersectingConstraintEdges.TRY_RESOLVE,
         0.0,
     )
-    cdt.insert_vertices(np.ascontiguousarray(points).data)
-    cdt.insert_edges(np.ascontiguousarray(edges).data)
+    cdt.insert_vertices(_buffer(points))
+    cdt.insert_edges(_buffer(edges))
     return cdt
 
 
@@ -343,8 +343,13 @@ def _refine(cdt: "Triangulation", surface: _Surface, tolerance: float, *, room: 
         chosen = np.unique(where[bad[order[: min(room, max(MIN_INSERTIONS, room // 2))]]])
         taken[chosen] = True
         room -= len(chosen)
-        cdt.insert_vertices(np.column_stack([chosen % width + 0.5, chosen // width + 0.5]).data)
+        cdt.insert_vertices(_buffer(np.column_stack([chosen % width, chosen // width]) + 0.5))
 
 
 def _points(cdt: "Triangulation") -> Array:
     return cdt.vertices_array().view(np.float64).reshape(-1, 2).copy()
+
+
+def _buffer(array: Array) -> Any:
+    """The array as pythoncdt takes it; its stubs ask for `Buffer`, which NumPy's only fulfil."""
+    return np.ascontiguousarray(array)
