@@ -7,6 +7,7 @@ half-written; 1 our fault, with a traceback.
 
 import contextlib
 import json
+import math
 import os
 import signal
 import sys
@@ -118,12 +119,12 @@ class RenderCommand:
     """The video: .mp4, .webm or .gif."""
     path: str = "orbit"
     """A camera path's name, or a JSON file with key frames."""
-    seconds: float = 4.0
-    """Length of the video."""
+    seconds: float | None = None
+    """Length of the video; None: 4, or the key frames' own."""
     frames: int | None = None
     """Number of frames, instead of `seconds`."""
-    fps: float = 30.0
-    """Frames a second."""
+    fps: float | None = None
+    """Frames a second; None: 30 (15 in a GIF), or the key frames' own."""
     size: int = 1280
     """Longest side in pixels; never more than the scene's."""
     json: FlagCreatePairsOff[bool] = False
@@ -131,25 +132,39 @@ class RenderCommand:
 
     def run(self) -> int:
         """Render and encode."""
-        from diorama.export.video import fitted, write_video
-        from diorama.paths import camera_path
+        from diorama.export.video import scene_path, write_video
         from diorama.scene import open_scene
 
         with _Report("render", self.json) as report, _Display(1) as display:
             if self.size < MIN_RENDER_SIZE:
                 raise InputError(f"--size must be at least {MIN_RENDER_SIZE} px, got {self.size}")
+            num_frames, fps = self._timing()
             entry = report.begin(str(self.scene))
             stages = display.begin(self.scene.name)
             stages.begin("open")
             scene = open_scene(self.scene)
             stages.begin("render")
-            num_frames = self.frames or max(1, round(self.seconds * self.fps))
-            view = fitted(scene.camera, self.size)
-            cameras = camera_path(self.path, view, scene.view_box, num_frames=num_frames)
-            write_video(scene, self.out, cameras=cameras, fps=self.fps)
-            entry.update(_facts(scene), num_frames=len(cameras), timings_s=stages.end())
+            cameras = scene_path(scene, self.path, num_frames=num_frames, size=self.size)
+            write_video(scene, self.out, cameras=cameras, fps=fps)
+            entry.update(_facts(scene), num_frames=num_frames, fps=fps, timings_s=stages.end())
             entry["outputs"] = [str(self.out)]
         return report.exit_code
+
+    def _timing(self) -> tuple[int, float]:
+        """Number of frames, and frames a second: as asked, else as the path or format has them."""
+        from diorama.export.video import DEFAULT_SECONDS, default_fps
+        from diorama.paths import load_path
+
+        seconds, fps = DEFAULT_SECONDS, default_fps(self.out)
+        if self.path.lower().endswith(".json"):
+            path = load_path(self.path)
+            seconds, fps = path.seconds, path.fps
+        seconds = seconds if self.seconds is None else self.seconds
+        fps = fps if self.fps is None else self.fps
+        if not (0 < seconds < math.inf and 0 < fps < math.inf):
+            raise InputError(f"--seconds and --fps must be positive, got {seconds:g} and {fps:g}")
+        frames = max(1, round(seconds * fps)) if self.frames is None else self.frames
+        return frames, fps
 
 
 @dataclass(frozen=True)

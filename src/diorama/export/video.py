@@ -31,6 +31,9 @@ VIDEO_SIZE = 1280
 GIF_SIZE = 640
 """Longest side in pixels of any GIF: at 256 colours more is bytes, not detail."""
 
+MIN_FOCUS_DISPARITY = 0.02
+"""A focus fifty scene units away is as good as infinitely far."""
+
 _VIDEO_FPS, _GIF_FPS = 30.0, 15.0
 _BT709, _LIMITED_RANGE = 1, 1  # FFmpeg's numbers for primaries, transfer and matrix, and range
 _PALETTE_FRAMES = 8  # spread over the clip; one palette for all frames keeps still parts still
@@ -79,17 +82,40 @@ def write_video(
         UnknownNameError: if `path` has another suffix.
         OutputError: if `path` cannot be written.
     """
-    is_gif = Path(path).suffix.lower() == ".gif"
     if fps is None:
-        fps = _GIF_FPS if is_gif else _VIDEO_FPS
+        fps = default_fps(path)
     if cameras is None:
-        from diorama.paths import camera_path
-
-        view = fitted(scene.camera, VIDEO_SIZE)
-        num_frames = max(1, round(DEFAULT_SECONDS * fps))
-        cameras = camera_path(DEFAULT_PATH, view, scene.view_box, num_frames=num_frames)
-    longest = GIF_SIZE if is_gif else math.inf
+        cameras = scene_path(scene, DEFAULT_PATH, num_frames=round(DEFAULT_SECONDS * fps))
+    longest = GIF_SIZE if Path(path).suffix.lower() == ".gif" else math.inf
     encode_video(_render(scene, [fitted(c, longest) for c in cameras]), path, fps=fps)
+
+
+def default_fps(path: str | os.PathLike[str]) -> float:
+    """Frames a second of a video that is not told: fewer in a GIF, which has no motion coding."""
+    return _GIF_FPS if Path(path).suffix.lower() == ".gif" else _VIDEO_FPS
+
+
+def scene_path(scene: Scene, name: str, *, num_frames: int, size: int = VIDEO_SIZE) -> list[Camera]:
+    """Cameras along a path of `diorama.paths`, turning around the middle of what is seen.
+
+    Args:
+        scene: what is seen.
+        name: a path's name, or a JSON file with key frames.
+        num_frames: cameras to return.
+        size: longest side in pixels; never more than the scene's.
+    """
+    from diorama.paths import camera_path
+
+    # Sky would pull the focus to infinity, where turning around it is no turning at all.
+    seen = scene.disparity[scene.disparity > 0]
+    focus = max(float(np.median(seen)), MIN_FOCUS_DISPARITY) if seen.size else 1.0
+    return camera_path(
+        name,
+        fitted(scene.camera, size),
+        scene.view_box,
+        num_frames=num_frames,
+        focus_disparity=focus,
+    )
 
 
 def encode_video(frames: Iterable[RgbBytes], path: str | os.PathLike[str], *, fps: float) -> None:
