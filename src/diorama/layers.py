@@ -399,16 +399,17 @@ def _cluster(
     spread = spread * (statistics.mad[:, None] + statistics.mad[None, :])
     linkage = gap / np.maximum(spread, min_gap) if np.isfinite(min_gap) else np.zeros_like(gap)
     linkage[cannot] = np.inf
-    gap_px = gap / per_px
+    np.fill_diagonal(linkage, np.inf)
 
-    state = _Clusters(np.arange(num), hides, linkage, torn, gap_px, statistics.area.astype(float))
-    while (best := state.closest(state.linkage, at_most=1.0)) is not None:
-        state.merge(*best)
+    area = statistics.area.astype(np.float64)
+    state = _Clusters(np.arange(num), hides, linkage, torn, gap / per_px, area)
+    while (pair_to_merge := state.cheapest(state.linkage, at_most=1.0)) is not None:
+        state.merge(*pair_to_merge)
     while len(state.alive) > config.max_layers:
-        best = state.closest(state.merge_cost(), at_most=np.inf)
-        if best is None:
+        pair_to_merge = state.cheapest(state.merge_cost(), at_most=np.inf)
+        if pair_to_merge is None:
             break
-        state.merge(*best)
+        state.merge(*pair_to_merge)
     clusters = _back_to_front(state, statistics)
     inside = sum(float(in_front[np.ix_(c, c)].sum()) for c in clusters)
     return clusters, inside, int(np.triu(cannot).sum())
@@ -441,28 +442,23 @@ class _Clusters:
     def merge_cost(self) -> Array:
         """Square pixels of parallax that uniting two clusters would tear or mix."""
         side = np.sqrt(np.minimum(self.area[:, None], self.area[None, :]))
-        return self.torn + DEPTH_MIX_WEIGHT * self.gap_px * side
+        cost = self.torn + DEPTH_MIX_WEIGHT * self.gap_px * side
+        gone = np.setdiff1d(np.arange(len(cost)), self.alive)
+        cost[gone] = cost[:, gone] = np.inf
+        np.fill_diagonal(cost, np.inf)
+        return cost
 
-    def closest(self, cost: Array, *, at_most: float) -> tuple[int, int] | None:
-        """The cheapest pair whose union closes no cycle, or None."""
-        alive = np.array(self.alive)
-        if len(alive) < 2:
-            return None
-        costs = cost[np.ix_(alive, alive)]
-        i, j = np.triu_indices(len(alive), 1)
-        candidates = costs[i, j]
-        within = np.flatnonzero((candidates <= at_most) & np.isfinite(candidates))
-        if not len(within) and at_most == np.inf:
-            within = np.arange(len(candidates))
-        for k in within[np.argsort(candidates[within], kind="stable")]:
-            a, b = int(alive[i[k]]), int(alive[j[k]])
+    def cheapest(self, cost: Array, *, at_most: float) -> tuple[int, int] | None:
+        """The cheapest pair whose union closes no cycle, or None; refused pairs become inf."""
+        while True:
+            a, b = divmod(int(np.argmin(cost)), len(cost))
+            if not cost[a, b] <= at_most or cost[a, b] == np.inf:
+                return None
             # A path a > c > b (or back) would make the union lie both before and behind c.
-            if (
-                not (self.hides[a] & self.hides[:, b]).any()
-                and not (self.hides[b] & self.hides[:, a]).any()
-            ):
+            between = self.hides[a] & self.hides[:, b] | self.hides[b] & self.hides[:, a]
+            if not between.any():
                 return a, b
-        return None
+            cost[a, b] = cost[b, a] = np.inf
 
     def merge(self, a: int, b: int) -> None:
         """Unite b into a (complete linkage)."""
@@ -470,6 +466,7 @@ class _Clusters:
         self.alive.remove(b)
         self.linkage[a] = np.maximum(self.linkage[a], self.linkage[b])
         self.linkage[:, a] = self.linkage[a]
+        self.linkage[a, a] = self.linkage[b] = self.linkage[:, b] = np.inf
         self.gap_px[a] = np.maximum(self.gap_px[a], self.gap_px[b])
         self.gap_px[:, a] = self.gap_px[a]
         self.torn[a] += self.torn[b]
