@@ -1,0 +1,170 @@
+"""The embedded depth estimator: a prior from image cues, no weights.
+
+    e(x, y) = s y + max(y - h, 0) - c (1 - y) x^2 + r rarity + v vividness
+
+with x in -1..1 and y in 0..1 downwards: the ground comes nearer below the horizon h, which lies at
+the middle outdoors and higher indoors, where it also bends away to the sides; what is coloured
+unlike the photo's border (Zhu et al., "Saliency optimization from robust background detection",
+2014) and what is vivid is a little nearer, for haze and focus take colour and detail from the far.
+Regions that stand on something take part of the value at their foot all the way up. Outdoors means
+that sky was found: smooth, blue, night-blue, or brighter than everything else, and at the top.
+
+It knows nothing of objects and nothing of shape: faces are flat, a ceiling is as far as the wall
+under it, a picture of a street is a street, and looking straight down or up it is simply wrong.
+A trained network knows better; this keeps a first scene possible without one.
+"""
+
+import cv2
+import numpy as np
+
+from diorama.arrays import Alpha, Array, Labels, check_rgb
+from diorama.depth import DepthResult
+from diorama.models.region_merging import RegionMerging
+from diorama.photo import Photo
+
+WORK_SIZE = 320
+"""Long side in pixels at which the cues are computed; they are broad."""
+HORIZON_OUTDOORS, HORIZON_INDOORS = 0.52, 0.3
+"""Where the ground starts to come nearer, in heights from the top."""
+SLOPE_OUTDOORS, SLOPE_INDOORS = 0.1, 0.4
+"""How much nearer the bottom is than the top even above the horizon."""
+CENTRE = 0.12
+"""How much farther the upper corners are than the upper middle, indoors."""
+RARITY, VIVIDNESS = 0.2, 0.15
+"""Weights of the two colour cues."""
+COLOUR_OUTDOORS = 0.25
+"""What is left of these outdoors, where sun and paint say little of distance."""
+STANDING_OUTDOORS, STANDING_INDOORS = 0.7, 0.45
+"""How upright a region is that could stand: 1 lifts all of it to the depth of its foot."""
+
+
+class CueDepth:
+    """A `diorama.depth.DepthEstimator` without weights."""
+
+    def estimate(self, photo: Photo) -> DepthResult:
+        """Return an affine disparity and sky at the photo's size, both following its edges."""
+        check_rgb(photo.rgb)
+        height, width = photo.rgb.shape[:2]
+        scale = min(1.0, WORK_SIZE / max(height, width))
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        rgb = np.clip(cv2.resize(photo.rgb, size, interpolation=cv2.INTER_AREA), 0, 1)
+        small = Photo(rgb, photo.texture, photo.camera.resized(*size), photo.name)
+        labels = RegionMerging().segment(small, np.zeros(rgb.shape[:2], np.float32)).labels
+        lab = cv2.cvtColor(cv2.convertScaleAbs(rgb, alpha=255), cv2.COLOR_RGB2LAB)
+        sky = _sky(lab, labels)
+        cues = _cues(lab, labels, outdoors=bool(sky.any()))
+        luma = cv2.cvtColor(photo.rgb, cv2.COLOR_RGB2GRAY)
+        disparity = _guided(cues, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), luma)
+        return DepthResult(np.maximum(disparity, 0), "affine", sky=_refine(sky, rgb, photo.rgb))
+
+
+def _cues(lab: Array, labels: Labels, *, outdoors: bool) -> Array:
+    """(h, w) float32: the module's equation, regions standing on their feet."""
+    height, width = labels.shape
+    y = np.linspace(0, 1, height, dtype=np.float32)[:, None]
+    x = np.linspace(-1, 1, width, dtype=np.float32)
+    if outdoors:
+        ground = SLOPE_OUTDOORS * y + np.maximum(y - HORIZON_OUTDOORS, 0) + 0 * x
+    else:
+        ground = SLOPE_INDOORS * y + np.maximum(y - HORIZON_INDOORS, 0) - CENTRE * (1 - y) * x**2
+    flat = labels.ravel()
+    area = np.bincount(flat)
+    order = np.argsort(flat, kind="stable")  # row by row inside each region
+    first = np.cumsum(area) - area
+    foot = order[first + (0.95 * (area - 1)).astype(int)]
+    columns = np.sort(flat.astype(np.int64) * width + np.arange(flat.size) % width) % width
+    wide = (columns[first + (0.98 * (area - 1)).astype(int)] - columns[first] + 1) / width
+    # What runs out of the bottom has no foot to see, and what spans the width is ground or wall.
+    upright = (STANDING_OUTDOORS if outdoors else STANDING_INDOORS) * (1 - wide)
+    upright[np.unique(labels[-1])] = 0
+    ground += upright[labels] * (ground.ravel()[foot][labels] - ground)
+    chroma = np.hypot(lab[..., 1] - 128.0, lab[..., 2] - 128.0) / 60
+    colour = (RARITY * _rarity(lab) + VIVIDNESS * chroma).ravel() * (
+        COLOUR_OUTDOORS if outdoors else 1.0
+    )
+    return (ground + (np.bincount(flat, colour) / area)[labels] + 0.3).astype(np.float32)
+
+
+def _rarity(lab: Array) -> Array:
+    """(h, w) float64 in 0..1: how rare each colour is along the top and the sides."""
+    bins = (lab >> 4).astype(np.int64) @ np.array([256, 16, 1])
+    rim = np.concatenate([bins[:8].ravel(), bins[:, :8].ravel(), bins[:, -8:].ravel()])
+    common = np.log1p(np.bincount(rim, minlength=4096))
+    return 1 - common[bins] / common.max()
+
+
+def _sky(lab: Array, labels: Labels) -> Alpha:
+    """(h, w) float32, 1 in regions that are sky; all 0 unless it is quite certain.
+
+    A wall or a ceiling is rarely blue, and where it is pale it is hardly ever brighter than most of
+    what is below it; a backdrop goes down to the floor.
+    """
+    flat, area = labels.ravel(), np.bincount(labels.ravel())
+    luma = lab[..., 0].astype(np.float32)
+    detail = np.abs(luma - cv2.GaussianBlur(luma, (0, 0), 1.5))
+    level, a, b, rough = (
+        np.bincount(flat, np.asarray(c, np.float64).ravel()) / area
+        for c in (luma, lab[..., 1], lab[..., 2], detail)
+    )
+    y = np.repeat(np.arange(luma.shape[0]), luma.shape[1]) / luma.shape[0]
+    middle = np.bincount(flat, y) / area
+    brighter = level > np.percentile(luma[luma.shape[0] // 3 :], 80) + 15
+    smooth = rough < 3.2
+    blue = smooth & (a < 136) & ((b < 119) | (brighter & (b < 124) & (level > 160)))
+    glaring = (rough < 7) & brighter & (level > 235) & (a < 130) & (b < 130)
+    pale = smooth & brighter & (level > 210) & (a < 130) & (b < 130)
+    night = smooth & (level < 40) & (b < 130) & (middle < 0.35)
+    sky = blue | glaring | pale | night
+    chosen = sky & (np.bincount(labels[0], minlength=len(area)) > 0.05 * labels.shape[1])
+    top, certain = chosen[labels[0]], (blue | glaring)[labels[0]]
+    least_width = 0.25 if certain[top].any() else 0.6
+    if top.mean() < least_width or area[chosen].sum() < 0.05 * flat.size:
+        return np.zeros(labels.shape, np.float32)
+    # Clouds and what lies behind branches: sky-coloured, and touching what is sky already.
+    for _ in range(4):
+        near = cv2.dilate(chosen[labels].astype(np.uint8), np.ones((5, 5), np.uint8))
+        chosen |= sky & (np.bincount(flat, near.ravel()) > 0)
+    return chosen[labels].astype(np.float32)
+
+
+def _guided(values: Array, guide: Array, fine: Array) -> Array:
+    """(H, W) float32: `values` (h, w) enlarged along the edges of `fine`.
+
+    He and Sun, "Fast guided filter" (2015): local linear coefficients a, b of values against the
+    small guide, enlarged and applied to the fine one.
+    """
+    window = (9, 9)
+    mean, mean_guide = cv2.blur(values, window), cv2.blur(guide, window)
+    spread = cv2.blur(guide * guide, window) - mean_guide * mean_guide
+    a = (cv2.blur(values * guide, window) - mean * mean_guide) / (spread + np.float32(1e-3))
+    b = mean - a * mean_guide
+    size = fine.shape[1], fine.shape[0]
+    a, b = (cv2.resize(cv2.blur(c, window), size, interpolation=cv2.INTER_LINEAR) for c in (a, b))
+    return a * fine + b
+
+
+def _refine(sky: Alpha, rgb: Array, fine: Array) -> Alpha:
+    """(H, W) float32: sky at the photo's size; beside its border colour decides.
+
+    Every pixel within a few small pixels of the border goes to the side whose local mean colour is
+    nearer, so that the skyline lies where the photo has it.
+    """
+    size = fine.shape[1], fine.shape[0]
+    if not sky.any() or sky.all():
+        return np.full(fine.shape[:2], sky.flat[0], np.float32)
+    window = (13, 13)
+    means = [
+        cv2.blur(rgb * side[..., None], window)
+        / np.maximum(cv2.blur(side, window), 1e-3)[..., None]
+        for side in (sky, 1 - sky)
+    ]
+    # |p - m0| < |p - m1| as a plane in colour: p . (m0 - m1) > (|m0|^2 - |m1|^2) / 2.
+    offset = (np.square(means[0]) - np.square(means[1])).sum(2) / 2
+    plane = cv2.resize(np.dstack([means[0] - means[1], offset]), size)
+    reach = cv2.resize(cv2.blur(sky, (7, 7)), size)
+    refined = reach > 0.5
+    band = np.flatnonzero((reach > 0.02) & (reach < 0.98))
+    plane = plane.reshape(-1, 4)[band]
+    sides = (fine.reshape(-1, 3)[band] * plane[:, :3]).sum(1) > plane[:, 3]
+    refined.ravel()[band] = sides
+    return refined.astype(np.float32)
