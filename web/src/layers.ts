@@ -23,9 +23,10 @@ import { withSkirt } from "./skirt";
 import { unpackPicture, unpackSheet } from "./unpack";
 import type { Vector } from "./vector";
 
-/** Layers meet where they are equally far (feet on a floor). There the later one wins, by this many
- * photo pixels of sideways parallax: less than can be seen, more than quantised vertices differ. */
-const TIE_PX = 0.5;
+/** Layers meet where they are equally far (feet on a floor), and meshes only come near their depth.
+ * So a layer is hidden only where it lies behind an earlier one by more than this many photo pixels
+ * of sideways parallax at the view box's limit. */
+const TIE_PX = 1;
 
 /*
  * A vertex is (x, y, d): photo pixel and disparity. Seen by an eye at e,

@@ -1,0 +1,355 @@
+"""The viewer: the packaged page is the source's, and a real browser shows what it should."""
+
+import functools
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from card_scene import card_scene
+from PIL import Image
+
+from diorama.arrays import Array
+from diorama.export.html import write_html
+from diorama.testing import two_cards
+from diorama.viewer import viewer_html
+from diorama.viewer.messages import typescript
+
+ROOT = Path(__file__).resolve().parent.parent
+WEB = ROOT / "web"
+WIDTH, HEIGHT = 640, 360
+GLIDE_MS = 900
+"""The eye has arrived."""
+
+
+def tool(name: str, package: str) -> str:
+    """The path of a program; without it the test fails, for the viewer would go unchecked."""
+    path = shutil.which(name)
+    if path is None:
+        pytest.fail(f"{name} is not installed: run `make setup` or `apt-get install {package}`")
+    return path
+
+
+@pytest.fixture(scope="session")
+def web_packages() -> Path:
+    """`web/` with its pinned packages installed."""
+    npm = tool("npm", "npm")
+    if not (WEB / "node_modules" / "vite").is_dir():
+        subprocess.run([npm, "ci", "--silent"], cwd=WEB, check=True, timeout=300)
+    return WEB
+
+
+def test_packaged_page_is_a_fresh_build(web_packages: Path, tmp_path: Path) -> None:
+    build = [tool("npm", "npm"), "run", "--silent", "build", "--", "--outDir", str(tmp_path)]
+    subprocess.run(build, cwd=web_packages, check=True, timeout=120, capture_output=True)
+    fresh = (tmp_path / "viewer.html").read_text("utf-8")
+    assert fresh == viewer_html(), (
+        "web/ has changed: run `npm run build` there and copy dist/viewer.html to "
+        "src/diorama/viewer/viewer.html"
+    )
+
+
+def test_typescript_types_are_generated_from_the_dataclasses() -> None:
+    assert (WEB / "src" / "scene-data.ts").read_text("utf-8") == typescript()
+
+
+def test_page_is_small_and_needs_no_network() -> None:
+    page = viewer_html()
+    assert len(page.encode()) < 700_000
+    assert "default-src 'none'" in page
+    assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:)""", page.split("<body>")[0])
+    assert not re.search(r"""(?:import|fetch|importScripts)\(["'`]http""", page)
+    assert "Copyright © 2010-2026 three.js authors" in page
+
+
+def test_lockfile_names_no_host() -> None:
+    assert "resolved" not in (WEB / "package-lock.json").read_text("utf-8")
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What a browser reported of a page."""
+
+    results: list
+    requests: list[str]
+    errors: list[str]
+    shots: dict[str, Array]
+    """(H, W, 3) float32 in 0..1, by name."""
+
+
+@pytest.fixture(scope="module")
+def browse(
+    web_packages: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Visit]]:
+    """Open the cards' page from disk and go through steps; "screenshot" takes a name."""
+    command = [
+        tool("node", "nodejs"),
+        str(ROOT / "tests" / "browser" / "drive.mjs"),
+        tool("chromium", "chromium"),
+    ]
+    del web_packages
+    folder = tmp_path_factory.mktemp("browser")
+    page = folder / "cards.html"
+    write_html(card_scene(WIDTH, HEIGHT), page)
+    driver = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def visit(*steps: list, anchor: str = "", **options: object) -> Visit:
+        shots = {step[1]: folder / f"{step[1]}.png" for step in steps if step[0] == "screenshot"}
+        named = [[s[0], str(shots[s[1]])] if s[0] == "screenshot" else s for s in steps]
+        plan = {"url": page.as_uri() + anchor, "width": WIDTH, "height": HEIGHT, "steps": named}
+        assert driver.stdin is not None
+        assert driver.stdout is not None
+        driver.stdin.write(json.dumps({**plan, **options}) + "\n")
+        driver.stdin.flush()
+        report = json.loads(driver.stdout.readline())
+        assert "failure" not in report, report["failure"]
+        pictures = {name: _read(path) for name, path in shots.items()}
+        return Visit(report["results"], report["requests"], report["errors"], pictures)
+
+    yield visit
+    driver.communicate(timeout=30)
+
+
+def _read(path: Path) -> Array:
+    return np.asarray(Image.open(path).convert("RGB"), np.float32) / 255
+
+
+@functools.cache
+def truth(x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Array:
+    """What the cards really look like from there."""
+    cards = two_cards(WIDTH, HEIGHT)
+    return cards.look(cards.camera.at(x, y, z))[0].rgb
+
+
+def error(a: Array, b: Array) -> float:
+    return float(np.abs(a - b).mean())
+
+
+OPEN: list[list] = [["open"], ["ready"]]
+
+
+@pytest.fixture(scope="module")
+def still_visit(browse: Callable[..., Visit]) -> Visit:
+    """A frozen page, looked at from the photo's camera and two corners of the view box."""
+    lose = """(async () => {
+        const gl = document.querySelector("canvas").getContext("webgl2");
+        const loss = gl.getExtension("WEBGL_lose_context");
+        const pause = () => new Promise((done) => setTimeout(done, 100));
+        loss.loseContext();
+        await pause();
+        loss.restoreContext();
+        await pause();
+    })()"""
+    return browse(
+        *OPEN,
+        ["screenshot", "still"],
+        ["drag", 320, 180, 420, 220],
+        ["press", "ArrowLeft"],
+        ["wait", 300],
+        ["screenshot", "ignored"],
+        ["evaluate", "[document.title, document.querySelector('canvas').ariaLabel]"],
+        ["evaluate", "diorama.setCamera(0.03, 0.03, 0.05)"],
+        ["wait", 100],
+        ["screenshot", "near corner"],
+        ["evaluate", "diorama.setCamera(-0.03, -0.03, -0.05)"],
+        ["wait", 100],
+        ["screenshot", "far corner"],
+        ["evaluate", lose],
+        ["screenshot", "context regained"],
+        anchor="#still",
+    )
+
+
+@pytest.mark.browser
+def test_nothing_leaves_the_page_and_nothing_goes_wrong(still_visit: Visit) -> None:
+    assert still_visit.requests == []
+    # Chromium itself notes the loss that the test provokes.
+    assert [e for e in still_visit.errors if "context" not in e.lower()] == []
+
+
+@pytest.mark.browser
+def test_page_is_named_after_the_photo(still_visit: Visit) -> None:
+    title, label = still_visit.results[7]
+    assert title == "two cards"
+    assert label.startswith("two cards: a photo with depth")
+
+
+@pytest.mark.browser
+def test_still_view_is_the_photo(still_visit: Visit) -> None:
+    assert error(still_visit.shots["still"], truth()) < 0.005
+
+
+@pytest.mark.browser
+def test_frozen_page_ignores_input(still_visit: Visit) -> None:
+    np.testing.assert_array_equal(still_visit.shots["ignored"], still_visit.shots["still"])
+
+
+@pytest.mark.browser
+def test_corners_of_the_view_box_look_as_they_should(still_visit: Visit) -> None:
+    assert error(still_visit.shots["near corner"], truth(0.03, 0.03, 0.05)) < 0.01
+    # Here the frame shows what the photo did not: mirrored, never empty.
+    far = still_visit.shots["far corner"]
+    assert error(far, truth(-0.03, -0.03, -0.05)) < 0.015
+    rim = np.concatenate([far[0], far[-1], far[:, 0], far[:, -1]])
+    assert rim[:, 1].min() > 0.3, "the wall's green must reach the frame"
+
+
+@pytest.mark.browser
+def test_soft_edges_mix_only_the_two_colours(still_visit: Visit) -> None:
+    """Along a row through the disc's left edge no pixel is darker or brighter than both sides."""
+    row = still_visit.shots["still"][200]
+    card, disc = row[:, 2] > 0.45, row[:, 0] > 0.45
+    edge = int(np.flatnonzero(disc)[0])
+    assert card[edge - 4]
+    rim = row[edge - 4 : edge + 5]
+    low = np.minimum(rim[0], rim[-1]) - 0.06
+    high = np.maximum(rim[0], rim[-1]) + 0.06
+    assert (rim >= low).all()
+    assert (rim <= high).all()
+
+
+@pytest.mark.browser
+def test_lost_graphics_context_comes_back(still_visit: Visit) -> None:
+    shots = still_visit.shots
+    np.testing.assert_array_equal(shots["context regained"], shots["far corner"])
+
+
+@pytest.fixture(scope="module")
+def moved_visit(browse: Callable[..., Visit]) -> Visit:
+    """A page without sway, moved by every kind of input and brought back by "0" each time."""
+    home = [["press", "0"], ["wait", GLIDE_MS]]
+    tilt = "dispatchEvent(new DeviceOrientationEvent('deviceorientation', {beta: 40, gamma: %s}))"
+    # From the middle to the limit takes 35 % of the shorter side: here half of that.
+    half = 0.35 * HEIGHT / 2
+    return browse(
+        *OPEN,
+        ["press", "0"],
+        ["wait", 2500],
+        ["screenshot", "before"],
+        ["drag", 320, 180, 320 + half, 180],
+        ["wait", GLIDE_MS],
+        ["screenshot", "dragged"],
+        *home,
+        ["screenshot", "home"],
+        *[["press", "ArrowDown"]] * 7,
+        ["wait", GLIDE_MS],
+        ["screenshot", "keys"],
+        *home,
+        ["wheel", -200],
+        ["wait", GLIDE_MS],
+        ["screenshot", "wheel"],
+        *home,
+        ["touch", [[300, 180], [340, 180]], [[294, 180], [346, 180]], [[288, 180], [352, 180]]],
+        ["wait", GLIDE_MS],
+        ["screenshot", "pinched"],
+        *home,
+        ["evaluate", tilt % 0],
+        ["evaluate", tilt % 7],
+        ["wait", GLIDE_MS],
+        ["screenshot", "tilted"],
+        ["press", "?"],
+        ["evaluate", "document.getElementById('help').open"],
+        ["press", "?"],
+        ["evaluate", "document.getElementById('help').open"],
+        reducedMotion=True,
+    )
+
+
+@pytest.mark.browser
+def test_reduced_motion_stands_still(moved_visit: Visit) -> None:
+    assert error(moved_visit.shots["before"], truth()) < 0.005
+
+
+@pytest.mark.browser
+def test_drag_moves_the_near_and_hardly_the_far(moved_visit: Visit) -> None:
+    before, dragged = moved_visit.shots["before"], moved_visit.shots["dragged"]
+    assert error(dragged, truth(x=-0.015)) < 0.01
+    change = np.abs(dragged - before).max(-1)
+    outlines = np.abs(truth(x=-0.015) - truth()).max(-1) > 0.2
+    wall = np.s_[20:100, 520:620]
+    assert outlines.sum() > 1000
+    assert change[outlines].mean() > 0.2
+    assert change[wall].mean() < 0.03
+
+
+@pytest.mark.browser
+def test_zero_goes_home(moved_visit: Visit) -> None:
+    np.testing.assert_array_equal(moved_visit.shots["home"], moved_visit.shots["before"])
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    ("shot", "place"),
+    [
+        ("keys", {"y": 0.03}),
+        ("wheel", {"z": 0.025}),
+        ("pinched", {"z": 0.05}),
+        ("tilted", {"x": 0.015}),
+    ],
+)
+def test_other_input_moves_the_eye_where_it_should(
+    moved_visit: Visit, shot: str, place: dict[str, float]
+) -> None:
+    assert error(moved_visit.shots[shot], truth()) > 0.012
+    assert error(moved_visit.shots[shot], truth(**place)) < 0.01
+
+
+@pytest.mark.browser
+def test_question_mark_shows_and_hides_the_keys(moved_visit: Visit) -> None:
+    assert moved_visit.results[-3::2] == [True, False]
+    assert moved_visit.errors == []
+
+
+@pytest.mark.browser
+def test_left_alone_the_picture_sways(browse: Callable[..., Visit]) -> None:
+    visit = browse(*OPEN, ["wait", 1500], ["screenshot", "a"], ["wait", 2500], ["screenshot", "b"])
+    assert error(visit.shots["a"][:300], visit.shots["b"][:300]) > 0.01
+    assert visit.errors == []
+
+
+@pytest.mark.browser
+def test_a_page_that_may_ask_offers_a_button(browse: Callable[..., Visit]) -> None:
+    asking = """
+        window.asked = 0;
+        DeviceOrientationEvent.requestPermission = async () => (window.asked += 1, "granted");
+        const real = matchMedia;
+        window.matchMedia = (query) =>
+            query === "(pointer: coarse)" ? { matches: true } : real.call(window, query);
+    """
+    visit = browse(
+        ["init", asking],
+        *OPEN,
+        ["wait", 1300],
+        ["click", "#tilt"],
+        ["evaluate", "[window.asked, document.getElementById('tilt').hidden]"],
+    )
+    assert visit.results[-1] == [1, True]
+
+
+@pytest.mark.browser
+def test_upright_phone_is_filled_from_side_to_side(browse: Callable[..., Visit]) -> None:
+    visit = browse(*OPEN, ["screenshot", "phone"], anchor="#still", width=180)
+    phone = visit.shots["phone"]
+    middle = phone[HEIGHT // 2]
+    assert (middle.max(-1) > 0.2).all()
+    assert np.allclose(phone[2], np.array([12, 13, 16]) / 255, atol=0.01)
+
+
+@pytest.mark.browser
+def test_without_webgl_the_photo_is_shown_flat(browse: Callable[..., Visit]) -> None:
+    blind = "HTMLCanvasElement.prototype.getContext = () => null;"
+    visit = browse(["init", blind], ["open"], ["wait", 500], ["screenshot", "flat"])
+    assert error(visit.shots["flat"][:300], truth()[:300]) < 0.01
+
+
+@pytest.mark.browser
+def test_the_browser_agrees_with_the_renderer(still_visit: Visit) -> None:
+    scene = card_scene(WIDTH, HEIGHT)
+    for shot, place in (("still", (0.0, 0.0, 0.0)), ("near corner", (0.03, 0.03, 0.05))):
+        frame = scene.render(scene.camera.at(*place))
+        assert error(still_visit.shots[shot], frame.rgb) < 0.02
