@@ -14,7 +14,6 @@ pairs whose union tears the least go on merging. No merge may close a cycle of w
 that an order back to front exists.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -41,6 +40,10 @@ MAD_TO_SIGMA = 1.4826
 
 MIXED_ALPHA = 0.02
 """A nearer layer's alpha above which a pixel behind it counts as mixed: five grey levels of 255."""
+
+THICKNESS_REACH = 3.0
+"""How many times its own thickness something reaches behind what hides it, if anything farther
+reaches there too: a sliver beside a wheel does not go on behind the wheel, the floor does."""
 
 DEPTH_MIX_WEIGHT = 0.05
 """Square pixels that a pixel of parallax between two clusters counts for, a pixel of the smaller
@@ -177,8 +180,14 @@ def extract_layers(
         for layer in range(len(ids))
     ]
     band_px = matting.band_px(*disparity.shape)
+    holes = _holes(index, len(ids), between, band_px, config.margin_px)
+    for layer, hole in enumerate(holes):
+        for matte in mattes[layer + 1 :]:
+            # What a nearer layer's soft edge has mixed into this one is not this one's colour.
+            mixed = matte.pixels[matte.alpha > MIXED_ALPHA]
+            hole.ravel()[mixed[index.ravel()[mixed] == layer]] = True
     layers = [
-        _layer(photo.rgb, disparity, index, layer, between, mattes, band_px, config, ids[layer])
+        _layer(photo.rgb, disparity, index == layer, mattes[layer], holes[layer], ids[layer])
         for layer in range(len(ids))
     ]
     return tuple(layers), report
@@ -533,36 +542,50 @@ def _between_layers(index: Labels, boundaries: Boundaries) -> _LayerEdges:
     return _LayerEdges(pixel, layer, tears, np.where(jump > 0, worth, 0.0))
 
 
+def _holes(
+    index: Labels, num_layers: int, edges: _LayerEdges, band_px: float, margin_px: float
+) -> list[Mask]:
+    """What of each layer is hidden and a camera in the view box can reveal.
+
+    A layer reaches under what is in front of it as far as the two can come apart. Where several
+    layers reach the same hidden pixel, it belongs to the one seen nearest to it, and what is small
+    does not reach much farther than its own thickness; only the farthest is kept whatever the
+    distance, so that nothing is left open.
+    """
+    height, width = index.shape
+    reach = edges.parallax_px + margin_px + np.where(edges.tears, band_px, 0.0)
+    holes: list[Mask] = []
+    nearest = np.full((height, width), np.inf, np.float32)
+    for layer in range(num_layers):
+        seen = (index == layer).astype(np.uint8)
+        here = edges.layer[:, 1] == layer
+        beside, radii = edges.pixel[here, 1], reach[here]
+        _, part = cv2.connectedComponents(seen)
+        depth = cv2.distanceTransform(seen, cv2.DIST_L2, 3)
+        thickness = np.zeros(int(part.max()) + 1, np.float32)
+        np.maximum.at(thickness, part[seen > 0], depth[seen > 0])
+        own = np.minimum(radii, THICKNESS_REACH * thickness[part.ravel()[beside]] + margin_px)
+        away = cv2.distanceTransform(1 - seen, cv2.DIST_L2, 3)
+
+        hidden = index > layer
+        first = np.isinf(nearest)
+        hole = hidden & _discs(beside, radii, height, width) & first
+        hole |= hidden & _discs(beside, own, height, width) & (away <= nearest + margin_px)
+        nearest = np.where(hole, np.minimum(nearest, away), nearest)
+        holes.append(hole)
+    return holes
+
+
 def _layer(
-    rgb: Array,
-    disparity: Disparity,
-    index: Labels,
-    layer: int,
-    edges: _LayerEdges,
-    mattes: Sequence[EdgeMatte],
-    band_px: float,
-    config: LayersConfig,
-    ids: tuple[int, ...],
+    rgb: Array, disparity: Disparity, seen: Mask, own: EdgeMatte, hole: Mask, ids: tuple[int, ...]
 ) -> Layer:
     """Assemble one layer: what is seen of it, its soft edge, and the hole to fill."""
-    height, width = disparity.shape
-    seen = index == layer
-    behind_here = edges.layer[:, 1] == layer
-    reach = edges.parallax_px + config.margin_px + np.where(edges.tears, band_px, 0.0)
-    hole = _discs(edges.pixel[behind_here, 1], reach[behind_here], height, width)
-    hole &= index > layer
-    for matte in mattes[layer + 1 :]:
-        # What a nearer layer's soft edge has mixed into this one is not this one's colour.
-        mixed = matte.pixels[matte.alpha > MIXED_ALPHA]
-        hole.ravel()[mixed[seen.ravel()[mixed]]] = True
-
-    rgba = np.empty((height, width, 4), np.float32)
+    rgba = np.empty((*disparity.shape, 4), np.float32)
     rgba[..., :3] = rgb
     rgba[..., 3] = seen | hole
-    own = mattes[layer]
     flat = rgba.reshape(-1, 4)
     flat[own.pixels, :3] = own.color
-    flat[own.pixels, 3] = np.maximum(own.alpha, flat[own.pixels, 3] * hole.ravel()[own.pixels])
+    flat[own.pixels, 3] = np.maximum(own.alpha, hole.ravel()[own.pixels])
     # The soft fringe outside the layer has the depth of the edge it belongs to.
     return Layer(rgba, _continued(disparity, seen, own.pixels), hole, ids)
 
