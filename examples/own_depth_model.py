@@ -8,8 +8,8 @@ photos: light falls off with the square of the distance, so disparity goes as th
 
 import sys
 
+import cv2
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from diorama import DepthResult, ModelEntry, Photo, SceneConfig, photo_to_scene, register
 
@@ -20,7 +20,7 @@ class FlashDepth:
     def estimate(self, photo: Photo) -> DepthResult:
         """Disparity up to scale, (H, W) float32."""
         light = photo.rgb.mean(axis=2) ** 2.2  # sRGB to linear light
-        smooth = gaussian_filter(light, sigma=photo.camera.width / 50)  # mostly reflectance
+        smooth = cv2.GaussianBlur(light, (0, 0), photo.camera.width / 50)  # evens out reflectance
         return DepthResult(np.sqrt(smooth), kind="relative")
 
 

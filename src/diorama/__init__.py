@@ -57,9 +57,13 @@ if TYPE_CHECKING:
         OutputError,
         UnknownNameError,
     )
-    from diorama.layers import Layer
+    from diorama.inpaint import FillTask, InpaintConfig, Inpainter
+    from diorama.layers import Layer, LayersConfig
     from diorama.masks import Masks, Segmenter
+    from diorama.matting import MattingConfig
     from diorama.mesh import Mesh
+    from diorama.mpi import Mpi, build_mpi, render_mpi
+    from diorama.paths import CameraPath, camera_path, load_path
     from diorama.photo import Photo, load_photo
     from diorama.pipeline import photo_to_scene
     from diorama.registry import ModelEntry, register
@@ -69,16 +73,23 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Camera",
+    "CameraPath",
     "DepthEstimator",
     "DepthResult",
     "DioramaError",
+    "FillTask",
     "Frame",
+    "InpaintConfig",
+    "Inpainter",
     "InputError",
     "Layer",
+    "LayersConfig",
     "Masks",
+    "MattingConfig",
     "Mesh",
     "MissingExtraError",
     "ModelEntry",
+    "Mpi",
     "OutputError",
     "Photo",
     "Scene",
@@ -86,10 +97,14 @@ __all__ = [
     "Segmenter",
     "UnknownNameError",
     "ViewBox",
+    "build_mpi",
+    "camera_path",
+    "load_path",
     "load_photo",
     "open_scene",
     "photo_to_scene",
     "register",
+    "render_mpi",
 ]
 
 _HOMES = {
@@ -103,9 +118,13 @@ _HOMES = {
         "OutputError",
         "UnknownNameError",
     ),
-    "layers": ("Layer",),
+    "inpaint": ("FillTask", "InpaintConfig", "Inpainter"),
+    "layers": ("Layer", "LayersConfig"),
     "masks": ("Masks", "Segmenter"),
+    "matting": ("MattingConfig",),
     "mesh": ("Mesh",),
+    "mpi": ("Mpi", "build_mpi", "render_mpi"),
+    "paths": ("CameraPath", "camera_path", "load_path"),
     "photo": ("Photo", "load_photo"),
     "pipeline": ("photo_to_scene",),
     "registry": ("ModelEntry", "register"),
