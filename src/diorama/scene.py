@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import cv2
 import numpy as np
@@ -30,6 +30,9 @@ from diorama.masks import Masks
 from diorama.mesh import Mesh
 from diorama.photo import Photo, photo_from_texture
 from diorama.runtime import run_tasks
+
+if TYPE_CHECKING:
+    from diorama.render import Renderer
 
 FORMAT = 1
 """Of `scene.json`; raised whenever an older reader would misread a newer file."""
@@ -88,9 +91,14 @@ class Scene:
 
     def render(self, camera: Camera) -> Frame:
         """What `camera` sees of the layered meshes."""
-        from diorama.render import render_meshes
+        return self.renderer(camera)
 
-        return render_meshes(self, camera)
+    @cached_property
+    def renderer(self) -> "Renderer":
+        """Renders the layered meshes; keeps their textures between frames."""
+        from diorama.render import Renderer
+
+        return Renderer(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the scene as a folder, or as one file if `path` ends in ".zip".

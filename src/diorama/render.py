@@ -1,0 +1,185 @@
+"""What a camera sees of a scene's layered meshes.
+
+Each layer's triangles are rasterised with their texture, and the layers are composited with
+premultiplied alpha in encoded sRGB, as viewers do. Textures are filtered premultiplied: the filter
+weighs colours by their coverage, so what lies under alpha 0 cannot show as a fringe.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import cv2
+import numpy as np
+
+from diorama.arrays import Array
+from diorama.camera import Camera, Frame, disparity_per_px
+from diorama.kernels.rasterise import rasterise
+from diorama.layers import Layer
+from diorama.runtime import run_tasks
+from diorama.scene import Scene
+from diorama.textures import Texture, layer_textures
+
+NEAR = 1e-3
+"""Triangles with a corner nearer than this, in scene units, are not drawn."""
+
+HIDDEN_PX = 2.0
+"""How much parallax at the view box's limit a layer may lie behind an opaque fragment of a layer
+that ought to be farther before it is hidden there: meshes approximate depth to a fraction of it."""
+
+STEPS_PER_OCTAVE = 4
+"""Sizes of textures prepared per factor of two: a zoom prepares a few, not one a frame."""
+
+HULL_MARGIN_TEXELS = 4
+"""Clear texels kept around a cut: a hull that reaches beyond the alpha samples these."""
+
+ENLARGED = 1.05
+"""From this magnification on, textures come from the photo at its full resolution."""
+
+
+class Renderer:
+    """Renders one scene from many cameras; holds the textures at the sizes that were needed."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        counts = [len(mesh.vertices) for mesh in scene.meshes]
+        firsts = np.cumsum([0, *counts])
+        self._vertices = np.concatenate(
+            [np.zeros((0, 3)), *(mesh.vertices.astype(np.float64) for mesh in scene.meshes)]
+        )
+        self._layer_of_vertex = np.repeat(np.arange(len(counts)), counts)
+        height, width = scene.disparity.shape
+        self._pixels = np.concatenate(
+            [np.zeros((0, 2)), *(mesh.uvs * np.array([width, height]) for mesh in scene.meshes)]
+        )
+        self._triangles = np.concatenate(
+            [
+                np.zeros((0, 3), np.int32),
+                *(m.triangles + np.int32(f) for m, f in zip(scene.meshes, firsts, strict=False)),
+            ]
+        )
+        self._layer_starts = np.cumsum([0, *(len(mesh.triangles) for mesh in scene.meshes)])
+        per_px = disparity_per_px(scene.camera, scene.view_box)
+        self._tolerance = HIDDEN_PX * per_px if math.isfinite(per_px) else np.inf
+        self._textures: dict[float, _Textures] = {}
+
+    def __call__(self, camera: Camera) -> Frame:
+        """Render what `camera` sees: premultiplied colour, alpha, and disparity of this camera."""
+        textures = self._textures_for(camera)
+        world_to_camera = np.linalg.inv(camera.camera_to_world)
+        local = self._vertices @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
+        drawn = local[:, 2] > NEAR
+        w = 1.0 / np.where(drawn, local[:, 2], 1.0)
+        scale, shift = (
+            textures.scales[self._layer_of_vertex],
+            textures.shifts[self._layer_of_vertex],
+        )
+        corners = np.empty((len(local), 6))
+        corners[:, :2] = (local[:, :2] * w[:, None]) * camera.K[[0, 1], [0, 1]] + camera.K[:2, 2]
+        corners[:, 2] = w
+        corners[:, 3] = w * self._vertices[:, 2]
+        corners[:, 4:] = (self._pixels * scale + shift) * corners[:, 3:4]
+        triangles, layer_starts = self._triangles, self._layer_starts
+        if not drawn.all():
+            kept = drawn[triangles].all(1)
+            layer_starts = np.concatenate([[0], np.cumsum(kept)])[layer_starts]
+            triangles = triangles[kept]
+        out = rasterise(
+            corners,
+            triangles,
+            layer_starts,
+            texels=textures.texels,
+            texel_starts=textures.starts,
+            texture_sizes=textures.sizes,
+            tolerance=self._tolerance,
+            size=(camera.height, camera.width),
+        )
+        return Frame(out[..., :3], out[..., 3], out[..., 4])
+
+    def _textures_for(self, camera: Camera) -> "_Textures":
+        """The textures nearest in size to what this camera resolves, not smaller."""
+        scene = self._scene
+        magnification = camera.K[0, 0] / scene.camera.K[0, 0]
+        finest = max(1.0, scene.photo.texture.shape[1] / scene.photo.rgb.shape[1])
+        if magnification > ENLARGED and finest > 1.0:
+            scale = finest
+        else:
+            octaves = math.ceil(math.log2(magnification) * STEPS_PER_OCTAVE - 1e-6)
+            scale = min(1.0, 2.0 ** (octaves / STEPS_PER_OCTAVE))
+        if scale not in self._textures:
+            self._textures[scale] = _prepare(scene, scale)
+        return self._textures[scale]
+
+
+def render_meshes(scene: Scene, camera: Camera) -> Frame:
+    """Render the layered meshes of a scene.
+
+    Args:
+        scene: what is seen.
+        camera: who sees it, of any size and pose.
+
+    Returns:
+        Colour premultiplied by alpha, alpha, and the disparity of the frontmost surface with alpha
+        above 0.5.
+    """
+    return scene.renderer(camera)
+
+
+@dataclass(frozen=True)
+class _Textures:
+    """The premultiplied textures of all layers, one after the other."""
+
+    texels: Array
+    """(k, 4) float32."""
+    starts: Array
+    """(layers,) int64: where each begins."""
+    sizes: Array
+    """(layers, 2) int64: height and width."""
+    scales: Array
+    """(layers, 2): texels, with centres at whole numbers, are processing pixels * scale + shift."""
+    shifts: Array
+    """(layers, 2)."""
+
+
+def _prepare(scene: Scene, scale: float) -> _Textures:
+    """Textures at this many texels a processing pixel."""
+    if scale > 1:
+        fine = layer_textures(scene.photo, scene.layers)
+        cuts = run_tasks([partial(_premultiplied, texture) for texture in fine])
+    else:
+        cuts = run_tasks([partial(_reduced, layer, scale) for layer in scene.layers])
+    pictures = [picture for picture, _ in cuts]
+    boxes = np.array([box for _, box in cuts], np.float64).reshape(-1, 4)
+    sizes = np.array([picture.shape[:2] for picture in pictures], np.int64).reshape(-1, 2)
+    lengths = sizes.prod(1)
+    scales = sizes[:, ::-1] / (boxes[:, 2:] - boxes[:, :2])
+    texels = [picture.reshape(-1, 4) for picture in pictures]
+    return _Textures(
+        texels=np.concatenate([np.zeros((0, 4), np.float32), *texels]),
+        starts=np.cumsum(lengths) - lengths,
+        sizes=sizes,
+        scales=scales,
+        shifts=-boxes[:, :2] * scales - 0.5,
+    )
+
+
+def _premultiplied(texture: Texture) -> tuple[Array, tuple[int, int, int, int]]:
+    rgba = texture.rgba.astype(np.float32) / 255
+    rgba[..., :3] *= rgba[..., 3:]
+    return rgba, texture.box
+
+
+def _reduced(layer: Layer, scale: float) -> tuple[Array, tuple[int, int, int, int]]:
+    """A layer's premultiplied colour, cut to where it is, at this size."""
+    height, width = layer.disparity.shape
+    alpha = np.ascontiguousarray(layer.rgba[..., 3])
+    left, top, cut_width, cut_height = cv2.boundingRect((alpha > 0).astype(np.uint8))
+    margin = math.ceil(HULL_MARGIN_TEXELS / scale)
+    left, right = max(0, left - margin), min(width, left + cut_width + margin)
+    top, bottom = max(0, top - margin), min(height, top + cut_height + margin)
+    rgba = layer.rgba[top:bottom, left:right] * alpha[top:bottom, left:right, None]
+    rgba[..., 3] = alpha[top:bottom, left:right]
+    if scale < 1:
+        size = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
+        rgba = cv2.resize(rgba, size, interpolation=cv2.INTER_AREA)
+    return rgba, (left, top, right, bottom)
