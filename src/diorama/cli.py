@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, Positional, arg, subcommand
@@ -361,7 +361,7 @@ class _Report:
         """0 if every input came through."""
         return EXIT_USER if any(result["error"] for result in self._results) else 0
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "_Report":
         return self
 
     def __exit__(
@@ -406,7 +406,7 @@ class _Display:
             title = f"[{self._num_begun}/{self._num_inputs}] {title}"
         return _Stages(title, self._progress)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "_Display":
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn

@@ -1,0 +1,54 @@
+"""The doctor finds what is there, and what is wrong with it."""
+
+import importlib.metadata
+
+import pytest
+
+from diorama import doctor
+
+
+def by_name() -> dict[str, doctor.Finding]:
+    return {finding.name: finding for finding in doctor.examine()}
+
+
+def test_this_installation_is_fine() -> None:
+    findings = by_name()
+    assert [f for f in findings.values() if f.advice] == []
+    assert findings["numpy"].value == importlib.metadata.version("numpy")
+    assert {"python", "cores", "opencv", "kernel cache", "mp4 encoder"} <= set(findings)
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, **versions: str | None) -> None:
+    real = doctor._installed
+
+    def pretend(distribution: str) -> str | None:
+        name = distribution.replace("-", "_")
+        return versions[name] if name in versions else real(distribution)
+
+    monkeypatch.setattr(doctor, "_installed", pretend)
+
+
+def test_two_opencv_wheels_are_a_trap(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, opencv_python="4.10.0")
+    finding = by_name()["opencv"]
+    assert "opencv-python 4.10.0" in finding.value
+    assert finding.advice is not None
+    assert finding.advice.startswith("pip uninstall all of them")
+
+
+def test_plain_opencv_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, opencv_contrib_python_headless=None, opencv_python="4.10.0")
+    advice = by_name()["opencv"].advice
+    assert advice is not None
+    assert "opencv-contrib-python-headless" in advice
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, pythoncdt=None)
+    assert by_name()["pythoncdt"] == doctor.Finding("pythoncdt", "missing", "pip install pythoncdt")
+
+
+def test_an_unwritable_cache_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "/proc/nowhere")
+    monkeypatch.setattr(doctor.os, "access", lambda *args: False)
+    assert by_name()["kernel cache"].advice == "NUMBA_CACHE_DIR cannot be written: change it"

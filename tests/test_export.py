@@ -1,0 +1,43 @@
+"""One table of formats; the suffix chooses."""
+
+import importlib
+import operator
+from pathlib import Path
+
+import pytest
+
+from diorama.errors import UnknownNameError
+from diorama.export import FORMATS, Format, find_format, write
+from diorama.scene import open_scene
+from card_scene import card_scene
+
+
+@pytest.mark.parametrize("entry", FORMATS.values(), ids=FORMATS)
+def test_every_format_has_its_writer(entry: Format) -> None:
+    module, _, names = entry.writer.partition(":")
+    assert callable(operator.attrgetter(names)(importlib.import_module(module)))
+    assert entry.suffix == f".{entry.name}"
+    assert entry.summary.endswith(".")
+
+
+@pytest.mark.parametrize("name", ["a.depth", "a.LAYERS", "a.zip", "a.diorama"])
+def test_the_suffix_chooses(tmp_path: Path, name: str) -> None:
+    write(card_scene(64, 48), tmp_path / name)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_a_scene_exports_itself(tmp_path: Path) -> None:
+    card_scene(64, 48).export(tmp_path / "a.zip")
+    assert open_scene(tmp_path / "a.zip").camera.width == 64
+
+
+@pytest.mark.parametrize("suffix", ["htm", "hml", ""])
+def test_an_unknown_suffix_lists_the_choices(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(UnknownNameError, match=f"unknown format '{suffix}': choose from depth"):
+        write(card_scene(64, 48), tmp_path / f"a.{suffix}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_typo_gets_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'html'"):
+        find_format("hmtl")
