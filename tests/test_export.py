@@ -5,11 +5,11 @@ import operator
 from pathlib import Path
 
 import pytest
+from card_scene import card_scene
 
 from diorama.errors import UnknownNameError
 from diorama.export import FORMATS, Format, find_format, write
 from diorama.scene import open_scene
-from card_scene import card_scene
 
 
 @pytest.mark.parametrize("entry", FORMATS.values(), ids=FORMATS)

@@ -6,12 +6,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from card_scene import card_scene
 from PIL import Image
 
 from diorama.depth import canonical_disparity, read_depth
 from diorama.errors import OutputError
 from diorama.export.depth import write_depth
-from card_scene import card_scene
 
 
 def test_three_files_hold_the_harmonised_disparity(tmp_path: Path) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from card_scene import card_scene
 from PIL import Image
 
 from diorama.errors import OutputError
 from diorama.export.layers import write_layers
-from card_scene import card_scene
 
 
 def test_every_layer_is_a_pair_of_pictures(tmp_path: Path) -> None:
