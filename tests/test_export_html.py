@@ -96,6 +96,23 @@ def test_textures_come_back(scene: Scene, data: dict) -> None:
             np.testing.assert_allclose(shown[..., 3], cut[..., 3], atol=0.5 / 255 + 1e-6)
 
 
+def test_the_frames_disparity_runs_from_corner_to_corner(scene: Scene) -> None:
+    ramp = np.linspace(0.1, 1, 320 * 240, dtype=np.float32).reshape(240, 320)
+    frame = block(html_page(with_mesh(replace(scene, disparity=ramp), *scene.meshes)))["frame"]
+    top, bottom, left, right = (np.frombuffer(base64.b64decode(side), "<f4") for side in frame)
+    assert len(top) == len(bottom) == 42
+    assert len(left) == len(right) == 32
+    for side, whole in (
+        (top, ramp[0]),
+        (bottom, ramp[-1]),
+        (left, ramp[:, 0]),
+        (right, ramp[:, -1]),
+    ):
+        assert side[[0, -1]].tolist() == whole[[0, -1]].tolist()
+        even = np.interp(np.linspace(0, 1, len(side)), np.linspace(0, 1, len(whole)), whole)
+        np.testing.assert_allclose(side, even, atol=0.6 * float(whole[1] - whole[0]))
+
+
 def test_same_scene_same_bytes_with_one_thread_or_two(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +98,7 @@ def browse(
     write_html(card_scene(WIDTH, HEIGHT), page)
     driver = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def visit(*steps: list, anchor: str = "", **options: object) -> Visit:
+    def visit(*steps: list, page: Path = page, anchor: str = "", **options: object) -> Visit:
         shots = {step[1]: folder / f"{step[1]}.png" for step in steps if step[0] == "screenshot"}
         named = [[s[0], str(shots[s[1]])] if s[0] == "screenshot" else s for s in steps]
         plan = {"url": page.as_uri() + anchor, "width": WIDTH, "height": HEIGHT, "steps": named}
@@ -338,6 +338,32 @@ def test_upright_phone_is_filled_from_side_to_side(browse: Callable[..., Visit])
     middle = phone[HEIGHT // 2]
     assert (middle.max(-1) > 0.2).all()
     assert np.allclose(phone[2], np.array([12, 13, 16]) / 255, atol=0.01)
+
+
+@pytest.mark.browser
+def test_a_crack_shows_the_photo_and_not_the_page(
+    browse: Callable[..., Visit], tmp_path: Path
+) -> None:
+    scene = card_scene(WIDTH, HEIGHT)
+    wall, *cards = scene.meshes
+    x, y = (wall.uvs[wall.triangles] * [WIDTH, HEIGHT]).transpose(2, 0, 1)
+    behind_disc = (scene.layers[2].rgba[..., 3] >= 1)[
+        np.clip(y.astype(int), 0, HEIGHT - 1), np.clip(x.astype(int), 0, WIDTH - 1)
+    ].all(1)
+    cracked = replace(scene)
+    cracked.__dict__["meshes"] = (replace(wall, triangles=wall.triangles[~behind_disc]), *cards)
+    write_html(cracked, tmp_path / "cracked.html")
+    visit = browse(
+        *OPEN,
+        ["evaluate", "diorama.setCamera(-0.03, 0, 0)"],
+        ["wait", 100],
+        ["screenshot", "crack"],
+        page=tmp_path / "cracked.html",
+        anchor="#still",
+    )
+    revealed = np.abs(visit.shots["crack"] - truth(x=-0.03)).max(-1) > 0.3
+    assert revealed.sum() > 10, "the crack must be in sight for this test to mean anything"
+    assert (visit.shots["crack"][revealed].max(-1) > 0.3).all()
 
 
 @pytest.mark.browser

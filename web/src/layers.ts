@@ -1,9 +1,11 @@
 import {
   BufferAttribute,
   BufferGeometry,
+  Camera,
   CustomBlending,
   DoubleSide,
   GLSL3,
+  LessDepth,
   LinearFilter,
   LinearMipmapLinearFilter,
   Mesh,
@@ -15,13 +17,15 @@ import {
   Texture,
   Vector3,
   Vector4,
+  type WebGLRenderer,
+  WebGLRenderTarget,
 } from "three";
 
 import type { Framing } from "./framing";
 import type { LayerData, SceneData } from "./scene-data";
-import { withSkirt } from "./skirt";
-import { unpackPicture, unpackSheet } from "./unpack";
-import type { Vector } from "./vector";
+import { makeSkirt, type Sheet } from "./skirt";
+import { unpackFrame, unpackPicture, unpackSheet } from "./unpack";
+import { ORIGIN, type Vector } from "./vector";
 
 /** Layers meet where they are equally far (feet on a floor), and meshes only come near their depth.
  * So a layer is hidden only where it lies behind an earlier one by more than this many photo pixels
@@ -76,37 +80,63 @@ const FRAGMENT = `
   }
 `;
 
+/** Skirt and backing show slivers, mostly in motion: they need no more detail than this. */
+const BACKDROP_PX = 1024;
+
 /** The layers as three.js objects, drawn back to front with one call each. */
 export class Layers {
   readonly scene = new Scene();
   private readonly eye = new Vector3();
   private readonly window = new Vector4();
+  private readonly near: number;
+  /** Continues the photo beyond its frame. */
+  private readonly skirt: Mesh;
+  /** Shows the photo where no layer is: a crack is not black then. */
+  private readonly backing: Mesh;
+  /** What the photo's camera sees. */
+  private readonly backdrop: WebGLRenderTarget;
 
-  private constructor(private readonly data: SceneData) {}
+  private constructor(
+    private readonly data: SceneData,
+    pictures: readonly ImageBitmap[],
+  ) {
+    const { width, height, layers } = data;
+    // Room for the eye's step forward and for the lift that settles ties.
+    this.near = 0.25 / Math.max(...layers.map((layer) => layer.high[2]), 1e-6);
+    const scale = Math.min(1, BACKDROP_PX / Math.max(width, height));
+    this.backdrop = new WebGLRenderTarget(
+      Math.max(1, Math.round(width * scale)),
+      Math.max(1, Math.round(height * scale)),
+    );
+    const skirt = makeSkirt(unpackFrame(data), data, data.view_box);
+    // Rendered pictures have their first row at the bottom.
+    const upsideDown = new Vector4(0, height, 1 / width, -1 / height);
+    this.skirt = this.add(skirt, this.backdrop.texture, upsideDown, true, -1);
+    this.backing = this.add(infinitelyFar(data), this.backdrop.texture, upsideDown, true, 0);
+    // Drawn last and behind everything, it costs only the pixels that nothing has covered.
+    this.backing.renderOrder = layers.length;
+    (this.backing.material as RawShaderMaterial).depthFunc = LessDepth;
+    layers.forEach((layer, order) => {
+      const [left, top, right, bottom] = layer.box;
+      const cut = new Vector4(left, top, 1 / (right - left), 1 / (bottom - top));
+      this.add(unpackSheet(layer), texture(pictures[order]!), cut, layer.opaque, order);
+    });
+  }
 
   /** Decode the scene's textures and build its meshes. */
   static async build(data: SceneData): Promise<Layers> {
-    const layers = new Layers(data);
-    const sheets = data.layers.map((layer) =>
-      withSkirt(unpackSheet(layer), data, data.view_box),
-    );
-    const pictures = await Promise.all(data.layers.map(decode));
-    const nearest = Math.max(...data.layers.map((layer) => layer.high[2]), 1e-6);
-    const tie = TIE_PX / (data.lens[0] * Math.max(data.view_box[0], 1e-3));
-    data.layers.forEach((layer, order) => {
-      const geometry = new BufferGeometry();
-      geometry.setAttribute("position", new BufferAttribute(sheets[order]!.places, 3));
-      geometry.setIndex(new BufferAttribute(sheets[order]!.indices, 1));
-      const material = layers.material(layer, pictures[order]!);
-      // Room for the eye's step forward and for the lift that settles ties.
-      material.uniforms["near"] = { value: 0.25 / nearest };
-      material.uniforms["lift"] = { value: order * tie };
-      const mesh = new Mesh(geometry, material);
-      mesh.frustumCulled = false;
-      mesh.renderOrder = order;
-      layers.scene.add(mesh);
-    });
-    return layers;
+    return new Layers(data, await Promise.all(data.layers.map(decode)));
+  }
+
+  /** Photograph the layers for skirt and backing; to be done again when the graphics context was lost. */
+  bake(renderer: WebGLRenderer): void {
+    const { width, height } = this.data;
+    this.look(ORIGIN, { width, height, scale: 1 });
+    this.skirt.visible = this.backing.visible = false;
+    renderer.setRenderTarget(this.backdrop);
+    renderer.render(this.scene, new Camera());
+    renderer.setRenderTarget(null);
+    this.skirt.visible = this.backing.visible = true;
   }
 
   /** Look from `eye` through a window that shows the photo as `framing` says. */
@@ -118,29 +148,45 @@ export class Layers {
     this.window.set(width / 2, height / 2, across, -down);
   }
 
-  private material(layer: LayerData, picture: ImageBitmap): RawShaderMaterial {
-    const [left, top, right, bottom] = layer.box;
-    const { width, height, lens } = this.data;
-    return new RawShaderMaterial({
+  private add(sheet: Sheet, map: Texture, cut: Vector4, opaque: boolean, order: number): Mesh {
+    const { width, height, lens, view_box } = this.data;
+    const tie = TIE_PX / (lens[0] * Math.max(view_box[0], 1e-3));
+    const geometry = new BufferGeometry();
+    geometry.setAttribute("position", new BufferAttribute(sheet.places, 3));
+    geometry.setIndex(new BufferAttribute(sheet.indices, 1));
+    const material = new RawShaderMaterial({
       glslVersion: GLSL3,
       vertexShader: VERTEX,
-      fragmentShader: layer.opaque ? `#define OPAQUE\n${FRAGMENT}` : FRAGMENT,
+      fragmentShader: opaque ? `#define OPAQUE\n${FRAGMENT}` : FRAGMENT,
       uniforms: {
-        map: { value: texture(picture) },
+        map: { value: map },
         size: { value: [width, height] },
-        cut: { value: new Vector4(left, top, 1 / (right - left), 1 / (bottom - top)) },
+        cut: { value: cut },
         lens: { value: new Vector4(...lens) },
         eye: { value: this.eye },
         window: { value: this.window },
+        near: { value: this.near },
+        lift: { value: order * tie },
       },
       // Sorted with the see-through objects even where opaque: the order is back to front for all.
       transparent: true,
-      blending: layer.opaque ? NoBlending : CustomBlending,
+      blending: opaque ? NoBlending : CustomBlending,
       blendSrc: OneFactor,
       blendDst: OneMinusSrcAlphaFactor,
       side: DoubleSide,
     });
+    const mesh = new Mesh(geometry, material);
+    mesh.frustumCulled = false;
+    mesh.renderOrder = order;
+    this.scene.add(mesh);
+    return mesh;
   }
+}
+
+/** The whole photo on one sheet that never moves. */
+function infinitelyFar({ width, height }: SceneData): Sheet {
+  const places = new Float32Array([0, 0, 0, width, 0, 0, 0, height, 0, width, height, 0]);
+  return { places, indices: new Uint32Array([0, 1, 2, 2, 1, 3]) };
 }
 
 function texture(picture: ImageBitmap): Texture {

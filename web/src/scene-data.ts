@@ -34,6 +34,8 @@ export interface SceneData {
   readonly lens: readonly [number, number, number, number];
   /** Half sizes of where the eye may go: right, down, forward, in scene units. */
   readonly view_box: readonly [number, number, number];
+  /** Base64 of little-endian float32: disparity along the photo's top, bottom, left and right, evenly spaced from corner to corner; the viewer continues the photo from it. */
+  readonly frame: readonly [string, string, string, string];
   /** Back to front. */
   readonly layers: readonly LayerData[];
 }

@@ -1,9 +1,17 @@
 import type { Vector } from "./vector";
 
-/** A layer's triangles; each vertex is (x, y) in photo pixels and a disparity. */
+/** Triangles; each vertex is (x, y) in photo pixels and a disparity. */
 export interface Sheet {
   readonly places: Float32Array;
   readonly indices: Uint32Array;
+}
+
+/** Disparity along the photo's four sides, evenly spaced from corner to corner. */
+export interface FrameDisparity {
+  readonly top: Float32Array;
+  readonly bottom: Float32Array;
+  readonly left: Float32Array;
+  readonly right: Float32Array;
 }
 
 export interface Lens {
@@ -13,59 +21,62 @@ export interface Lens {
   readonly lens: readonly [number, number, number, number];
 }
 
-/** Vertices this close to the photo's frame lie on it, in pixels. */
-const ON_FRAME_PX = 0.51;
+/** The skirt begins this far inside the frame, behind the layers: no seam where it joins them. */
+const INSIDE_PX = 2;
+/** It ends this much beyond what can be seen. */
+const SPARE_PX = 1;
 
 /**
- * Continue a sheet beyond the photo's frame, as far as the view box can see past it.
+ * A ring around the photo, as wide as the view box can see past the frame.
  *
- * A moved eye looks past the frame's edge. Triangle edges on the frame get a strip outside it at
- * their own disparity d; the shader mirrors the texture there. A point on the left edge x must reach
- * ``(x' + fx sx d) / (1 + sz d) <= x``, so the strip is ``fx sx d + |x - cx| sz d`` wide.
+ * A point of disparity d on the left edge x shows what lies outside it unless some skirt point x'
+ * reaches ``(x' - cx + fx sx d) / (1 + sz d) <= x - cx``, so the ring is
+ * ``fx sx d + |x - cx| sz d`` wide there. It has the disparity of the frame next to it and shows the
+ * photo's mirror image.
  */
-export function withSkirt(sheet: Sheet, photo: Lens, limits: Vector): Sheet {
-  const places = Array.from(sheet.places);
-  const indices = Array.from(sheet.indices);
+export function makeSkirt(frame: FrameDisparity, photo: Lens, limits: Vector): Sheet {
+  const { width, height } = photo;
   const [fx, fy, cx, cy] = photo.lens;
-  const extended = new Map<string, number>();
+  const places: number[] = [];
+  const indices: number[] = [];
 
-  const side = (at: number, end: number) => (at <= ON_FRAME_PX ? -1 : at >= end - ON_FRAME_PX ? 1 : 0);
-  const across = (v: number) => side(sheet.places[3 * v]!, photo.width);
-  const down = (v: number) => side(sheet.places[3 * v + 1]!, photo.height);
-
-  /** The vertex `v` pushed out of the frame along x, y or both. */
-  const outside = (v: number, alongX: number, alongY: number): number => {
-    const key = `${v},${alongX},${alongY}`;
-    const known = extended.get(key);
-    if (known !== undefined) return known;
-    const x = sheet.places[3 * v]!;
-    const y = sheet.places[3 * v + 1]!;
-    const d = sheet.places[3 * v + 2]!;
-    const outX = alongX * (fx * limits[0] * d + Math.abs(x - cx) * limits[2] * d + 1);
-    const outY = alongY * (fy * limits[1] * d + Math.abs(y - cy) * limits[2] * d + 1);
-    places.push(x + outX, y + outY, d);
-    extended.set(key, places.length / 3 - 1);
+  const vertex = (x: number, y: number, d: number): number => {
+    places.push(x, y, d);
     return places.length / 3 - 1;
   };
+  const reachX = (x: number, d: number) =>
+    fx * limits[0] * d + Math.abs(x - cx) * limits[2] * d + SPARE_PX;
+  const reachY = (y: number, d: number) =>
+    fy * limits[1] * d + Math.abs(y - cy) * limits[2] * d + SPARE_PX;
+  const quad = (a: number, b: number, c: number, d: number) => indices.push(a, b, c, c, b, d);
 
-  const strip = (a: number, b: number, alongX: number, alongY: number) => {
-    const outA = outside(a, alongX, alongY);
-    const outB = outside(b, alongX, alongY);
-    indices.push(a, outA, b, b, outA, outB);
-  };
-
-  const cornered = new Set<number>();
-  for (let i = 0; i < sheet.indices.length; i += 1) {
-    const a = sheet.indices[i]!;
-    const b = sheet.indices[i % 3 === 2 ? i - 2 : i + 1]!;
-    const x = across(a);
-    const y = down(a);
-    if (x !== 0 && x === across(b)) strip(a, b, x, 0);
-    if (y !== 0 && y === down(b)) strip(a, b, 0, y);
-    if (x !== 0 && y !== 0 && !cornered.has(a)) {
-      cornered.add(a);
-      const corner = outside(a, x, y);
-      indices.push(a, outside(a, x, 0), corner, a, corner, outside(a, 0, y));
+  for (const [x, out, values] of [[0, -1, frame.left], [width, 1, frame.right]] as const) {
+    let before: [number, number] | null = null;
+    values.forEach((d, i) => {
+      const y = (height * i) / (values.length - 1);
+      const pair: [number, number] = [
+        vertex(x - out * INSIDE_PX, y, d),
+        vertex(x + out * reachX(x, d), y, d),
+      ];
+      if (before) quad(...before, ...pair);
+      before = pair;
+    });
+  }
+  for (const [y, out, values] of [[0, -1, frame.top], [height, 1, frame.bottom]] as const) {
+    let before: [number, number] | null = null;
+    values.forEach((d, i) => {
+      const x = (width * i) / (values.length - 1);
+      const pair: [number, number] = [
+        vertex(x, y - out * INSIDE_PX, d),
+        vertex(x, y + out * reachY(y, d), d),
+      ];
+      if (before) quad(...before, ...pair);
+      before = pair;
+    });
+    for (const [x, outX, d] of [[0, -1, values[0]!], [width, 1, values.at(-1)!]] as const) {
+      const farX = x + outX * reachX(x, d);
+      const farY = y + out * reachY(y, d);
+      quad(vertex(x, y, d), vertex(farX, y, d), vertex(x, farY, d), vertex(farX, farY, d));
     }
   }
   return { places: new Float32Array(places), indices: new Uint32Array(indices) };

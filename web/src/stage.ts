@@ -35,13 +35,17 @@ export class Stage {
       `${data.name}: a photo with depth. Drag or press the arrow keys to look around.`,
     );
     home.append(this.canvas);
+    layers.bake(this.renderer);
     this.fit();
     new ResizeObserver(() => {
       this.fit();
       onStale();
     }).observe(home);
-    // three.js uploads everything again by itself; it only has to be asked for a picture.
-    this.canvas.addEventListener("webglcontextrestored", onStale);
+    // three.js uploads everything again by itself; it only has to be asked for pictures.
+    this.canvas.addEventListener("webglcontextrestored", () => {
+      layers.bake(this.renderer);
+      onStale();
+    });
   }
 
   draw(eye: Vector): void {

@@ -1,5 +1,5 @@
 import type { LayerData, SceneData } from "./scene-data";
-import type { Sheet } from "./skirt";
+import type { FrameDisparity, Sheet } from "./skirt";
 
 /** What this viewer can read. */
 const FORMAT = 1;
@@ -26,6 +26,13 @@ export function unpackSheet(layer: LayerData): Sheet {
   const packed = bytes(layer.indices);
   const indices = layer.index_bytes === 2 ? new Uint16Array(packed) : new Uint32Array(packed);
   return { places, indices: Uint32Array.from(indices) };
+}
+
+/** Disparity along the photo's sides. */
+export function unpackFrame(data: SceneData): FrameDisparity {
+  const [top, bottom, left, right] = data.frame;
+  const floats = (base64: string) => new Float32Array(bytes(base64));
+  return { top: floats(top), bottom: floats(bottom), left: floats(left), right: floats(right) };
 }
 
 /** The picture of a data URL as a blob (no request is made). */

@@ -1,65 +1,53 @@
 import { expect, test } from "vitest";
 
-import { withSkirt, type Sheet } from "../src/skirt";
+import { makeSkirt, type FrameDisparity, type Sheet } from "../src/skirt";
 import type { Vector } from "../src/vector";
 
 const photo = { width: 100, height: 80, lens: [90, 90, 50, 40] as const };
 const LIMITS: Vector = [0.05, 0.05, 0.1];
 
-/** A rectangle of two triangles at one disparity. */
-function rectangle(left: number, top: number, right: number, bottom: number, d: number): Sheet {
-  return {
-    places: new Float32Array([left, top, d, right, top, d, right, bottom, d, left, bottom, d]),
-    indices: new Uint32Array([0, 1, 2, 0, 2, 3]),
-  };
+function level(d: number): FrameDisparity {
+  const side = () => new Float32Array(5).fill(d);
+  return { top: side(), bottom: side(), left: side(), right: side() };
 }
 
-/** Area of the triangles, in square pixels, as seen by an eye at `eye`; negative parts fold back. */
-function seenArea(sheet: Sheet, [ex, ey, ez]: Vector): number {
-  const at = (v: number): [number, number] => {
-    const [x, y, d] = sheet.places.slice(3 * v, 3 * v + 3) as unknown as [number, number, number];
-    const [fx, fy, cx, cy] = photo.lens;
-    const w = 1 - ez * d;
-    return [(x - cx - fx * ex * d) / w + cx, (y - cy - fy * ey * d) / w + cy];
-  };
-  let area = 0;
-  for (let i = 0; i < sheet.indices.length; i += 3) {
-    const [a, b, c] = [0, 1, 2].map((k) => at(sheet.indices[i + k]!)) as [number, number][];
-    area += Math.abs((b![0] - a![0]) * (c![1] - a![1]) - (c![0] - a![0]) * (b![1] - a![1])) / 2;
+/** Where an eye at `eye` sees the vertices. */
+function seen(sheet: Sheet, [ex, ey, ez]: Vector): { x: number[]; y: number[] } {
+  const [fx, fy, cx, cy] = photo.lens;
+  const x: number[] = [];
+  const y: number[] = [];
+  for (let i = 0; i < sheet.places.length; i += 3) {
+    const [px, py, d] = sheet.places.slice(i, i + 3) as unknown as [number, number, number];
+    x.push((px - cx - fx * ex * d) / (1 - ez * d) + cx);
+    y.push((py - cy - fy * ey * d) / (1 - ez * d) + cy);
   }
-  return area;
+  return { x, y };
 }
 
-test("a sheet inside the frame stays as it is", () => {
-  const sheet = rectangle(10, 10, 60, 60, 1);
-  expect(withSkirt(sheet, photo, LIMITS)).toEqual(sheet);
-});
+/** Area of the triangles in square pixels. */
+function area(sheet: Sheet): number {
+  const { x, y } = seen(sheet, [0, 0, 0]);
+  let sum = 0;
+  for (let i = 0; i < sheet.indices.length; i += 3) {
+    const [a, b, c] = [...sheet.indices.slice(i, i + 3)] as [number, number, number];
+    sum += Math.abs((x[b]! - x[a]!) * (y[c]! - y[a]!) - (x[c]! - x[a]!) * (y[b]! - y[a]!)) / 2;
+  }
+  return sum;
+}
 
-test("a full sheet grows on every side by what the view box can see", () => {
-  const grown = withSkirt(rectangle(0, 0, 100, 80, 1), photo, LIMITS);
-  const x = grown.places.filter((_, i) => i % 3 === 0);
-  const y = grown.places.filter((_, i) => i % 3 === 1);
+test("the ring has no gap: its area is that of ring, seam and corners", () => {
   const side = 90 * 0.05 + 50 * 0.1 + 1;
   const top = 90 * 0.05 + 40 * 0.1 + 1;
-  expect([Math.min(...x), Math.max(...x)]).toEqual([-side, 100 + side]);
-  expect([Math.min(...y), Math.max(...y)]).toEqual([-top, 80 + top]);
-  // Strips and corners fill the larger rectangle once: no gap, no overlap.
-  expect(seenArea(grown, [0, 0, 0])).toBeCloseTo((100 + 2 * side) * (80 + 2 * top), 3);
+  const ring = (100 + 2 * side) * (80 + 2 * top) - 100 * 80;
+  const seam = 2 * 2 * (100 + 80);
+  expect(area(makeSkirt(level(1), photo, LIMITS))).toBeCloseTo(ring + seam, 2);
 });
 
-test("from every corner of the view box the frame is covered", () => {
-  const grown = withSkirt(rectangle(0, 0, 100, 80, 1.5), photo, LIMITS);
+test("from every corner of the view box it reaches beyond the frame", () => {
+  const ring = makeSkirt(level(1.5), photo, LIMITS);
   for (const sx of [-1, 1]) {
     for (const sy of [-1, 1]) {
-      const eye: Vector = [sx * LIMITS[0], sy * LIMITS[1], -LIMITS[2]];
-      const [fx, fy, cx, cy] = photo.lens;
-      const w = 1 - eye[2] * 1.5;
-      const x = [...grown.places.filter((_, i) => i % 3 === 0)].map(
-        (value) => (value - cx - fx * eye[0] * 1.5) / w + cx,
-      );
-      const y = [...grown.places.filter((_, i) => i % 3 === 1)].map(
-        (value) => (value - cy - fy * eye[1] * 1.5) / w + cy,
-      );
+      const { x, y } = seen(ring, [sx * LIMITS[0], sy * LIMITS[1], -LIMITS[2]]);
       expect(Math.min(...x)).toBeLessThanOrEqual(0);
       expect(Math.max(...x)).toBeGreaterThanOrEqual(100);
       expect(Math.min(...y)).toBeLessThanOrEqual(0);
@@ -68,7 +56,15 @@ test("from every corner of the view box the frame is covered", () => {
   }
 });
 
-test("what is infinitely far needs only its pixel", () => {
-  const grown = withSkirt(rectangle(0, 0, 100, 80, 0), photo, LIMITS);
-  expect(Math.min(...grown.places)).toBe(-1);
+test("what is infinitely far needs only the spare pixel", () => {
+  const { x, y } = seen(makeSkirt(level(0), photo, LIMITS), [0, 0, 0]);
+  expect([Math.min(...x), Math.max(...x)]).toEqual([-1, 101]);
+  expect([Math.min(...y), Math.max(...y)]).toEqual([-1, 81]);
+});
+
+test("each side has its own disparity", () => {
+  const frame = { ...level(0), bottom: new Float32Array([0, 0, 2, 0, 0]) };
+  const { y } = seen(makeSkirt(frame, photo, LIMITS), [0, 0, 0]);
+  expect(Math.max(...y)).toBeCloseTo(80 + 90 * 0.05 * 2 + 40 * 0.1 * 2 + 1, 4);
+  expect(Math.min(...y)).toBe(-1);
 });

@@ -1,9 +1,9 @@
 import { expect, test } from "vitest";
 
-import type { LayerData } from "../src/scene-data";
-import { parseScene, unpackPicture, unpackSheet } from "../src/unpack";
+import type { LayerData, SceneData } from "../src/scene-data";
+import { parseScene, unpackFrame, unpackPicture, unpackSheet } from "../src/unpack";
 
-const base64 = (data: Uint16Array | Uint32Array) =>
+const base64 = (data: Uint16Array | Uint32Array | Float32Array) =>
   btoa(String.fromCharCode(...new Uint8Array(data.buffer)));
 
 const layer: LayerData = {
@@ -39,4 +39,10 @@ test("a texture's type and bytes come out of its URL", async () => {
 test("an empty viewer and another format say so", () => {
   expect(() => parseScene("null")).toThrow("carries no scene");
   expect(() => parseScene('{"format": 99}')).toThrow("scene format 99");
+});
+
+test("the frame's disparity comes side by side", () => {
+  const sides = [[1, 2], [3, 4], [5, 6], [7, 8]].map((side) => base64(new Float32Array(side)));
+  const { top, bottom, left, right } = unpackFrame({ frame: sides } as unknown as SceneData);
+  expect([top, bottom, left, right].map((side) => [...side])).toEqual([[1, 2], [3, 4], [5, 6], [7, 8]]);
 });

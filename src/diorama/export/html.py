@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from diorama.arrays import Array
+from diorama.arrays import Array, Disparity
 from diorama.camera import Camera
 from diorama.files import whole_file
 from diorama.mesh import Mesh
@@ -41,6 +41,9 @@ QUALITY_LADDER = ((88, 1.0), (80, 1.0), (70, 1.0), (70, 0.75), (60, 0.6), (50, 0
 
 WEBP_METHOD = 2
 """Effort 0..6: 3 % larger than 4 at half the time."""
+
+FRAME_STEP_PX = 8
+"""Photo pixels between samples of the frame's disparity; the skirt is as fine."""
 
 PLACEHOLDER = '<script id="scene" type="application/json">null</script>'
 """Where the template takes the scene."""
@@ -79,6 +82,7 @@ def html_page(scene: Scene) -> bytes:
         camera.height,
         (camera.K[0, 0], camera.K[1, 1], camera.K[0, 2], camera.K[1, 2]),
         (box.sideways, box.vertical, box.forward),
+        _frame(scene.disparity),
         tuple(layers),
     )
     bare = len(_fill(data))
@@ -122,6 +126,16 @@ def _places(mesh: Mesh, camera: Camera) -> Array:
     disparity = 1.0 / mesh.vertices[:, 2].astype(np.float64)
     size = np.array([camera.width, camera.height])
     return np.column_stack([mesh.uvs.astype(np.float64) * size, disparity])
+
+
+def _frame(disparity: Disparity) -> tuple[str, str, str, str]:
+    """Disparity along the four sides, a sample every `FRAME_STEP_PX` or so."""
+    height, width = disparity.shape
+    x = np.linspace(0, width - 1, 2 + width // FRAME_STEP_PX).round().astype(int)
+    y = np.linspace(0, height - 1, 2 + height // FRAME_STEP_PX).round().astype(int)
+    sides = disparity[0, x], disparity[-1, x], disparity[y, 0], disparity[y, -1]
+    top, bottom, left, right = (_base64(side.astype("<f4").tobytes()) for side in sides)
+    return top, bottom, left, right
 
 
 def _triple(values: Array) -> tuple[float, float, float]:

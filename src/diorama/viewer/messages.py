@@ -52,6 +52,9 @@ class SceneData:
     """fx, fy, cx, cy of the photo's camera in pixels, pixel centres at +0.5."""
     view_box: tuple[float, float, float]
     """Half sizes of where the eye may go: right, down, forward, in scene units."""
+    frame: tuple[str, str, str, str]
+    """Base64 of little-endian float32: disparity along the photo's top, bottom, left and right,
+    evenly spaced from corner to corner; the viewer continues the photo from it."""
     layers: tuple[LayerData, ...]
     """Back to front."""
 
