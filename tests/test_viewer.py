@@ -49,8 +49,7 @@ def test_packaged_page_is_a_fresh_build(web_packages: Path, tmp_path: Path) -> N
     subprocess.run(build, cwd=web_packages, check=True, timeout=120, capture_output=True)
     fresh = (tmp_path / "viewer.html").read_text("utf-8")
     assert fresh == viewer_html(), (
-        "web/ has changed: run `npm run build` there and copy dist/viewer.html to "
-        "src/diorama/viewer/viewer.html"
+        "web/ has changed: run `npm run package` there and commit the page"
     )
 
 

@@ -5,7 +5,6 @@ import {
   CustomBlending,
   DoubleSide,
   GLSL3,
-  LessDepth,
   LinearFilter,
   LinearMipmapLinearFilter,
   Mesh,
@@ -80,7 +79,7 @@ const FRAGMENT = `
   }
 `;
 
-/** Skirt and backing show slivers, mostly in motion: they need no more detail than this. */
+/** The skirt shows slivers, mostly in motion: it needs no more detail than this. */
 const BACKDROP_PX = 1024;
 
 /** The layers as three.js objects, drawn back to front with one call each. */
@@ -89,10 +88,8 @@ export class Layers {
   private readonly eye = new Vector3();
   private readonly window = new Vector4();
   private readonly near: number;
-  /** Continues the photo beyond its frame. */
+  /** Continues the photo beyond its frame, and backs cracks between layers. */
   private readonly skirt: Mesh;
-  /** Shows the photo where no layer is: a crack is not black then. */
-  private readonly backing: Mesh;
   /** What the photo's camera sees. */
   private readonly backdrop: WebGLRenderTarget;
 
@@ -112,10 +109,6 @@ export class Layers {
     // Rendered pictures have their first row at the bottom.
     const upsideDown = new Vector4(0, height, 1 / width, -1 / height);
     this.skirt = this.add(skirt, this.backdrop.texture, upsideDown, true, -1);
-    this.backing = this.add(infinitelyFar(data), this.backdrop.texture, upsideDown, true, 0);
-    // Drawn last and behind everything, it costs only the pixels that nothing has covered.
-    this.backing.renderOrder = layers.length;
-    (this.backing.material as RawShaderMaterial).depthFunc = LessDepth;
     layers.forEach((layer, order) => {
       const [left, top, right, bottom] = layer.box;
       const cut = new Vector4(left, top, 1 / (right - left), 1 / (bottom - top));
@@ -128,15 +121,15 @@ export class Layers {
     return new Layers(data, await Promise.all(data.layers.map(decode)));
   }
 
-  /** Photograph the layers for skirt and backing; to be done again when the graphics context was lost. */
+  /** Photograph the layers for the skirt; to be done again when the graphics context was lost. */
   bake(renderer: WebGLRenderer): void {
     const { width, height } = this.data;
     this.look(ORIGIN, { width, height, scale: 1 });
-    this.skirt.visible = this.backing.visible = false;
+    this.skirt.visible = false;
     renderer.setRenderTarget(this.backdrop);
     renderer.render(this.scene, new Camera());
     renderer.setRenderTarget(null);
-    this.skirt.visible = this.backing.visible = true;
+    this.skirt.visible = true;
   }
 
   /** Look from `eye` through a window that shows the photo as `framing` says. */
@@ -166,7 +159,8 @@ export class Layers {
         eye: { value: this.eye },
         window: { value: this.window },
         near: { value: this.near },
-        lift: { value: order * tie },
+        // The skirt may be infinitely far, and must not be lifted beyond that.
+        lift: { value: Math.max(0, order) * tie },
       },
       // Sorted with the see-through objects even where opaque: the order is back to front for all.
       transparent: true,
@@ -181,12 +175,6 @@ export class Layers {
     this.scene.add(mesh);
     return mesh;
   }
-}
-
-/** The whole photo on one sheet that never moves. */
-function infinitelyFar({ width, height }: SceneData): Sheet {
-  const places = new Float32Array([0, 0, 0, width, 0, 0, 0, height, 0, width, height, 0]);
-  return { places, indices: new Uint32Array([0, 1, 2, 2, 1, 3]) };
 }
 
 function texture(picture: ImageBitmap): Texture {

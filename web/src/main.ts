@@ -2,7 +2,7 @@ import "./style.css";
 
 import { makeApi } from "./api";
 import { showFlat } from "./flat";
-import { showHint } from "./hint";
+import { showHint, showNotice } from "./hint";
 import { listenToDrag } from "./input/drag";
 import { listenToKeyboard } from "./input/keyboard";
 import { listenToTilt } from "./input/tilt";
@@ -32,7 +32,7 @@ async function open(): Promise<Viewer> {
   } catch (error) {
     // Someone who was sent this page should see the photo, or at least why not.
     if (data) showFlat(element("stage"), data);
-    showHint(element("hint"), error instanceof Error ? error.message : String(error));
+    showNotice(element("hint"), error instanceof Error ? error.message : String(error));
     throw error;
   }
 }

@@ -1,4 +1,4 @@
-// Generated from src/diorama/viewer/messages.py: change it there, then `make web`.
+// Generated from src/diorama/viewer/messages.py by `npm run types`: change it there.
 
 /** One layer: triangles in photo pixels and disparity, and the texture they wear. */
 export interface LayerData {

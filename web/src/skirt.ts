@@ -27,12 +27,13 @@ const INSIDE_PX = 2;
 const SPARE_PX = 1;
 
 /**
- * A ring around the photo, as wide as the view box can see past the frame.
+ * A ring around the photo, as wide as the view box can see past the frame, and a sheet behind it.
  *
  * A point of disparity d on the left edge x shows what lies outside it unless some skirt point x'
  * reaches ``(x' - cx + fx sx d) / (1 + sz d) <= x - cx``, so the ring is
  * ``fx sx d + |x - cx| sz d`` wide there. It has the disparity of the frame next to it and shows the
- * photo's mirror image.
+ * photo's mirror image. The sheet is infinitely far, so it stays where the photo is: a crack between
+ * layers shows the photo and not the page.
  */
 export function makeSkirt(frame: FrameDisparity, photo: Lens, limits: Vector): Sheet {
   const { width, height } = photo;
@@ -50,6 +51,7 @@ export function makeSkirt(frame: FrameDisparity, photo: Lens, limits: Vector): S
     fy * limits[1] * d + Math.abs(y - cy) * limits[2] * d + SPARE_PX;
   const quad = (a: number, b: number, c: number, d: number) => indices.push(a, b, c, c, b, d);
 
+  quad(vertex(0, 0, 0), vertex(width, 0, 0), vertex(0, height, 0), vertex(width, height, 0));
   for (const [x, out, values] of [[0, -1, frame.left], [width, 1, frame.right]] as const) {
     let before: [number, number] | null = null;
     values.forEach((d, i) => {

@@ -1,7 +1,6 @@
 """What a page hands to its viewer: one JSON block, as dataclasses.
 
-The viewer's TypeScript types are generated from these (`python -m diorama.viewer.messages` prints
-them), so that the two sides cannot drift apart.
+The viewer's TypeScript types are generated from these (`npm run types` in `web/`), so that the two sides cannot drift apart.
 """
 
 import ast
@@ -61,7 +60,7 @@ class SceneData:
 
 def typescript() -> str:
     """The dataclasses of this module as TypeScript interfaces."""
-    head = "// Generated from src/diorama/viewer/messages.py: change it there, then `make web`.\n"
+    head = "// Generated from src/diorama/viewer/messages.py by `npm run types`: change it there.\n"
     return head + "".join(_interface(kind) for kind in (LayerData, SceneData))
 
 
