@@ -1,6 +1,7 @@
 """What a page hands to its viewer: one JSON block, as dataclasses.
 
-The viewer's TypeScript types are generated from these (`npm run types` in `web/`), so that the two sides cannot drift apart.
+The viewer's TypeScript types are generated from these (`npm run types` in `web/`), so that the two
+sides cannot drift apart.
 """
 
 import ast
