@@ -36,7 +36,7 @@ help: ## list the targets
 setup: system-tools $(FULL) $(WEB) ## make .venv with everything for development, and the viewer's packages
 
 demo: $(BASE) ## turn the bundled photo into a 3D scene in out/demo
-	$(PY) -m diorama.cli photo src/diorama/data/demo.jpg -o out/demo --formats html,glb,mp4
+	$(PY) -m diorama.cli photo src/diorama/data/demo.jpg -o out/demo --formats html,glb
 	@echo
 	@echo "Open this in a browser and drag:  $(CURDIR)/out/demo/demo.html"
 

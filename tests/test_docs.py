@@ -50,7 +50,7 @@ def test_links_between_files_lead_somewhere(page: Path):
 def test_readme_example_runs(tmp_path: Path, demo_photo: Path):
     code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert len(code) == 1
-    Image.open(demo_photo).resize((240, 240), Image.Resampling.BOX).save(tmp_path / "cat.jpg")
+    Image.open(demo_photo).resize((256, 192), Image.Resampling.BOX).save(tmp_path / "cat.jpg")
     done = subprocess.run(
         [sys.executable, "-c", code[0]], cwd=tmp_path, capture_output=True, text=True
     )
@@ -64,7 +64,7 @@ def test_readme_command_runs(tmp_path: Path, demo_photo: Path):
         for line in (ROOT / "README.md").read_text().splitlines()
         if line.startswith("diorama photo")
     )
-    Image.open(demo_photo).resize((240, 240), Image.Resampling.BOX).save(tmp_path / "cat.jpg")
+    Image.open(demo_photo).resize((256, 192), Image.Resampling.BOX).save(tmp_path / "cat.jpg")
     command = Path(sys.executable).with_name("diorama")
     done = subprocess.run(
         [command, *line.split()[1:]],

@@ -14,7 +14,7 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 @pytest.fixture
 def photo(tmp_path: Path, demo_photo: Path) -> Path:
-    small = Image.open(demo_photo).resize((240, 240), Image.Resampling.BOX)
+    small = Image.open(demo_photo).resize((256, 192), Image.Resampling.BOX)
     small.save(tmp_path / "photo.jpg")
     return tmp_path / "photo.jpg"
 
@@ -29,7 +29,7 @@ def run(name: str, *arguments: object) -> str:
 def test_first_scene_saves_exports_and_renders(tmp_path: Path, photo: Path):
     run("first_scene.py", photo, tmp_path / "first")
     moved = Image.open(tmp_path / "first" / "moved.png")
-    assert moved.size == (240, 240)
+    assert moved.size == (256, 192)
     assert moved.tobytes() != Image.open(photo).tobytes()
     assert (tmp_path / "first" / "scene.html").stat().st_size > 10_000
     assert diorama.open_scene(tmp_path / "first" / "scene.diorama").layers
