@@ -21,7 +21,7 @@ from diorama.scene import Scene
 from diorama.textures import Texture, layer_textures
 
 NEAR = 1e-3
-"""Triangles with a corner nearer than this, in scene units, are not drawn."""
+"""Triangles with a corner nearer than this or behind the camera, in scene units, are not drawn."""
 
 HIDDEN_PX = 2.0
 """How much parallax at the view box's limit a layer may lie behind an opaque fragment of a layer
@@ -30,11 +30,14 @@ that ought to be farther before it is hidden there: meshes approximate depth to 
 STEPS_PER_OCTAVE = 4
 """Sizes of textures prepared per factor of two: a zoom prepares a few, not one a frame."""
 
-HULL_MARGIN_TEXELS = 4
+TEXTURE_SETS = 2
+"""Sizes kept: a zoom moves from one to the next, and each may take a hundred megabytes."""
+
+CLEAR_MARGIN_TEXELS = 4
 """Clear texels kept around a cut: a hull that reaches beyond the alpha samples these."""
 
 ENLARGED = 1.05
-"""From this magnification on, textures come from the photo at its full resolution."""
+"""How far textures may be magnified before larger ones are prepared, from the full photo."""
 
 
 class Renderer:
@@ -70,10 +73,8 @@ class Renderer:
         local = self._vertices @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
         drawn = local[:, 2] > NEAR
         w = 1.0 / np.where(drawn, local[:, 2], 1.0)
-        scale, shift = (
-            textures.scales[self._layer_of_vertex],
-            textures.shifts[self._layer_of_vertex],
-        )
+        scale = textures.scales[self._layer_of_vertex]
+        shift = textures.shifts[self._layer_of_vertex]
         corners = np.empty((len(local), 6))
         corners[:, :2] = (local[:, :2] * w[:, None]) * camera.K[[0, 1], [0, 1]] + camera.K[:2, 2]
         corners[:, 2] = w
@@ -84,7 +85,7 @@ class Renderer:
             kept = drawn[triangles].all(1)
             layer_starts = np.concatenate([[0], np.cumsum(kept)])[layer_starts]
             triangles = triangles[kept]
-        out = rasterise(
+        rgb, alpha, disparity = rasterise(
             corners,
             triangles,
             layer_starts,
@@ -94,19 +95,18 @@ class Renderer:
             tolerance=self._tolerance,
             size=(camera.height, camera.width),
         )
-        return Frame(out[..., :3], out[..., 3], out[..., 4])
+        return Frame(rgb, alpha, disparity)
 
     def _textures_for(self, camera: Camera) -> "_Textures":
         """The textures nearest in size to what this camera resolves, not smaller."""
         scene = self._scene
         magnification = camera.K[0, 0] / scene.camera.K[0, 0]
         finest = max(1.0, scene.photo.texture.shape[1] / scene.photo.rgb.shape[1])
-        if magnification > ENLARGED and finest > 1.0:
-            scale = finest
-        else:
-            octaves = math.ceil(math.log2(magnification) * STEPS_PER_OCTAVE - 1e-6)
-            scale = min(1.0, 2.0 ** (octaves / STEPS_PER_OCTAVE))
+        octaves = math.ceil(math.log2(magnification / ENLARGED) * STEPS_PER_OCTAVE)
+        scale = min(finest, 2.0 ** (octaves / STEPS_PER_OCTAVE))
         if scale not in self._textures:
+            if len(self._textures) == TEXTURE_SETS:
+                self._textures.pop(next(iter(self._textures)))
             self._textures[scale] = _prepare(scene, scale)
         return self._textures[scale]
 
@@ -144,7 +144,8 @@ class _Textures:
 def _prepare(scene: Scene, scale: float) -> _Textures:
     """Textures at this many texels a processing pixel."""
     if scale > 1:
-        fine = layer_textures(scene.photo, scene.layers)
+        longest = round(scale * max(scene.disparity.shape))
+        fine = layer_textures(scene.photo, scene.layers, max_size=longest)
         cuts = run_tasks([partial(_premultiplied, texture) for texture in fine])
     else:
         cuts = run_tasks([partial(_reduced, layer, scale) for layer in scene.layers])
@@ -174,7 +175,7 @@ def _reduced(layer: Layer, scale: float) -> tuple[Array, tuple[int, int, int, in
     height, width = layer.disparity.shape
     alpha = np.ascontiguousarray(layer.rgba[..., 3])
     left, top, cut_width, cut_height = cv2.boundingRect((alpha > 0).astype(np.uint8))
-    margin = math.ceil(HULL_MARGIN_TEXELS / scale)
+    margin = math.ceil(CLEAR_MARGIN_TEXELS / scale)
     left, right = max(0, left - margin), min(width, left + cut_width + margin)
     top, bottom = max(0, top - margin), min(height, top + cut_height + margin)
     rgba = layer.rgba[top:bottom, left:right] * alpha[top:bottom, left:right, None]

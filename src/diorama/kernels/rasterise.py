@@ -16,7 +16,7 @@ def rasterise(
     texture_sizes: Array,
     tolerance: float,
     size: tuple[int, int],
-) -> Array:
+) -> tuple[Array, Array, Array]:
     """Rasterise layers of triangles and composite them front to back.
 
     A texture is projected onto its triangles from the photo's camera, so a texel (s, t) is affine
@@ -39,12 +39,12 @@ def rasterise(
         size: height and width of the picture.
 
     Returns:
-        (H, W, 5) float32: premultiplied colour, alpha, and the w of the frontmost fragment with
-        alpha above 0.5 (0: none).
+        Premultiplied colour (H, W, 3), alpha (H, W), and the w (H, W) of the frontmost fragment
+        with alpha above 0.5 (0: none), all float32.
     """
     from diorama.kernels._numba.rasterise import rasterise as kernel
 
-    frame = np.zeros((*size, 5), np.float32)
+    rgb, alpha, disparity = (np.zeros(s, np.float32) for s in ((*size, 3), size, size))
     if len(layer_starts) > 1:
         run_bands(
             kernel,
@@ -56,6 +56,8 @@ def rasterise(
             texel_starts,
             texture_sizes,
             np.float32(tolerance),
-            frame,
+            rgb,
+            alpha,
+            disparity,
         )
-    return frame
+    return rgb, alpha, disparity

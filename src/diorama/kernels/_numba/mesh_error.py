@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numba import njit
 
-from diorama.kernels._numba.scanline import row_span
+from diorama.kernels._numba.scanline import edges_by_row, row_span
 
 
 @njit(nogil=True, cache=True)
@@ -29,10 +29,11 @@ def mesh_error(points, values, triangles, target, seen, worst, where):
         first = max(0, math.ceil(min(ay, by, cy) - 0.5))
         end = min(height, math.ceil(max(ay, by, cy) - 0.5))
         first = (first + step - 1) // step * step
+        edges = edges_by_row(ax, ay, bx, by, cx, cy)
         largest = np.float32(0.0)
         pixel = -1
         for row in range(first, end, step):
-            left, right = row_span(ax, ay, bx, by, cx, cy, row)
+            left, right = row_span(edges, row)
             left = (max(0, left) + step - 1) // step * step
             start = values[a] + (row + 0.5 - ay) * slope_y + (left + 0.5 - ax) * slope_x
             plane = np.float32(start)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numba import njit
 
-from diorama.kernels._numba.scanline import row_span
+from diorama.kernels._numba.scanline import edges_by_row, row_span
 
 CHUNK_ROWS = 16  # rows whose fragments, 12 bytes a pixel and layer, stay in the second-level cache
 OPAQUE = np.float32(0.95)  # from here on a fragment hides what is behind it
@@ -26,10 +26,12 @@ def rasterise(
     texel_starts,  # (layers,) int64 into texels
     texture_sizes,  # (layers, 2) int64
     tolerance,  # float32
-    frame,  # (H, W, 5) float32: r, g, b, alpha, disparity
+    rgb,  # (H, W, 3) float32, written
+    alpha,  # (H, W) float32, written
+    disparity,  # (H, W) float32, written
 ):
     """Render rows [first, end): fragments of every layer first, then each pixel front to back."""
-    width = frame.shape[1]
+    width = alpha.shape[1]
     num_layers = layer_starts.shape[0] - 1
     w = np.empty((num_layers, CHUNK_ROWS, width), np.float32)
     s = np.empty((num_layers, CHUNK_ROWS, width), np.float32)
@@ -52,7 +54,9 @@ def rasterise(
                 texel_starts,
                 texture_sizes,
                 tolerance,
-                frame[row],
+                rgb[row],
+                alpha[row],
+                disparity[row],
             )
 
 
@@ -84,7 +88,7 @@ def _fragments(corners, triangle, top, bottom, w, s, t):
     if start >= stop or abs(area) < 1e-12:
         return
     # w, q, s q and t q are affine on screen: value = at_a + (x - ax) slope_x + (y - ay) slope_y
-    outline = (ax, ay, bx, by, cx, cy)
+    edges = edges_by_row(ax, ay, bx, by, cx, cy)
     bx, by = (bx - ax) / area, (by - ay) / area
     cx, cy = (cx - ax) / area, (cy - ay) / area
     w_a, q_a, s_a, t_a = corners[a, 2], corners[a, 3], corners[a, 4], corners[a, 5]
@@ -105,7 +109,7 @@ def _fragments(corners, triangle, top, bottom, w, s, t):
     s_x, s_y = s_b * cy - s_c * by, s_c * bx - s_b * cx
     t_x, t_y = t_b * cy - t_c * by, t_c * bx - t_b * cx
     for row in range(start, stop):
-        left, right = row_span(*outline, row)
+        left, right = row_span(edges, row)
         left, right = max(left, 0), min(right, w.shape[1])
         y = row + 0.5 - ay
         x = 0.5 - ax
@@ -124,11 +128,11 @@ def _fragments(corners, triangle, top, bottom, w, s, t):
 
 
 @njit(nogil=True, cache=True)
-def _shade(w, s, t, texels, texel_starts, texture_sizes, tolerance, out):
+def _shade(w, s, t, texels, texel_starts, texture_sizes, tolerance, rgb, alpha, disparity):
     """Composite the fragments of one row's pixels front to back."""
     num_layers, width = w.shape
     for column in range(width):
-        red, green, blue, disparity, light = ZERO, ZERO, ZERO, ZERO, ONE
+        red, green, blue, front, light = ZERO, ZERO, ZERO, ZERO, ONE
         for layer in range(num_layers - 1, -1, -1):
             nearness = w[layer, column]
             if nearness <= ZERO:
@@ -160,15 +164,15 @@ def _shade(w, s, t, texels, texel_starts, texture_sizes, tolerance, out):
             green += light * g
             blue += light * b
             light *= ONE - a
-            if a > HALF and disparity == ZERO:
-                disparity = nearness
+            if a > HALF and front == ZERO:
+                front = nearness
             if light < CLEAR:
                 break
-        out[column, 0] = red
-        out[column, 1] = green
-        out[column, 2] = blue
-        out[column, 3] = ONE - light
-        out[column, 4] = disparity
+        rgb[column, 0] = red
+        rgb[column, 1] = green
+        rgb[column, 2] = blue
+        alpha[column] = ONE - light
+        disparity[column] = front
 
 
 @njit(nogil=True, cache=True)
