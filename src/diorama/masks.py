@@ -1,9 +1,13 @@
 """Masks: the photo as a full partition into regions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from diorama.arrays import Array, Disparity, Ids, Labels
+import cv2
+import numpy as np
+
+from diorama.arrays import Array, Disparity, Ids, Labels, Mask, check_array, check_labels
 from diorama.photo import Photo
 
 
@@ -29,3 +33,51 @@ class Segmenter(Protocol):
         its arguments and must be deterministic.
         """
         ...
+
+
+def partition_masks(masks: Sequence[Mask], fallback: Labels) -> Masks:
+    """Make a partition of masks that may overlap and leave gaps.
+
+    Each pixel goes to the smallest mask that covers it, the first of equally small ones; what none
+    covers keeps the region of `fallback`. Parts that come apart become masks of their own.
+
+    Args:
+        masks: each (H, W) bool.
+        fallback: (H, W) int32, any partition, such as the embedded segmenter's.
+
+    Returns:
+        Connected masks with ids 0.. in the order of their first pixels, row by row.
+
+    Raises:
+        InputError: if a mask's size or dtype does not fit.
+    """
+    check_labels(fallback)
+    for index, mask in enumerate(masks):
+        check_array(f"masks[{index}]", mask, dtype=np.bool_, shape=fallback.shape)
+    owner = np.unique(fallback, return_inverse=True)[1].reshape(fallback.shape)
+    owner = (owner + len(masks)).astype(np.int32)
+    areas = [np.count_nonzero(mask) for mask in masks]
+    # Painted from the largest to the smallest, so that the smallest is what stays.
+    for index in sorted(range(len(masks)), key=lambda i: (-areas[i], -i)):
+        owner[masks[index]] = index
+    labels = _parts(owner)
+    return Masks(labels, np.arange(labels.max(initial=-1) + 1, dtype=np.int32))
+
+
+def _parts(owner: Labels) -> Labels:
+    """(H, W) int32: the 4-connected parts of a partition, numbered by their first pixels."""
+    # Here, for it is slow to import, and few who import this module make partitions.
+    from scipy import ndimage
+
+    parts, total = np.empty_like(owner), 0
+    for index, box in enumerate(ndimage.find_objects(owner + 1)):
+        if box is None:
+            continue
+        inside = owner[box] == index
+        count, found = cv2.connectedComponents(inside.astype(np.uint8), connectivity=4)
+        parts[box][inside] = found[inside] - 1 + total
+        total += count - 1
+    first = np.unique(parts, return_index=True)[1]
+    rank = np.empty(total, np.int32)
+    rank[np.argsort(first)] = np.arange(total, dtype=np.int32)
+    return rank[parts]

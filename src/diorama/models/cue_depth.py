@@ -24,6 +24,8 @@ from diorama.photo import Photo
 
 WORK_SIZE = 320
 """Long side in pixels at which the cues are computed; they are broad."""
+EDGE_SIGMA_PX = 2.0
+"""Blur of the result at that size."""
 HORIZON_OUTDOORS, HORIZON_INDOORS = 0.52, 0.3
 """Where the ground starts to come nearer, in heights from the top."""
 SLOPE_OUTDOORS, SLOPE_INDOORS = 0.1, 0.4
@@ -42,7 +44,7 @@ class CueDepth:
     """A `diorama.depth.DepthEstimator` without weights."""
 
     def estimate(self, photo: Photo) -> DepthResult:
-        """Return an affine disparity and sky at the photo's size, both following its edges."""
+        """Return an affine disparity with soft edges, and sky to the pixel, at the photo's size."""
         check_rgb(photo.rgb)
         height, width = photo.rgb.shape[:2]
         scale = min(1.0, WORK_SIZE / max(height, width))
@@ -53,9 +55,10 @@ class CueDepth:
         lab = cv2.cvtColor(cv2.convertScaleAbs(rgb, alpha=255), cv2.COLOR_RGB2LAB)
         sky = _sky(lab, labels)
         cues = _cues(lab, labels, outdoors=bool(sky.any()))
-        luma = cv2.cvtColor(photo.rgb, cv2.COLOR_RGB2GRAY)
-        disparity = _guided(cues, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), luma)
-        return DepthResult(np.maximum(disparity, 0), "affine", sky=_refine(sky, rgb, photo.rgb))
+        # Its edges are guesses: blurred, they read as a network's, and claim no step to the pixel.
+        soft = cv2.GaussianBlur(np.maximum(cues, 0), (0, 0), EDGE_SIGMA_PX)
+        disparity = cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR)
+        return DepthResult(disparity, "affine", sky=_refine(sky, rgb, photo.rgb))
 
 
 def _cues(lab: Array, labels: Labels, *, outdoors: bool) -> Array:
@@ -125,22 +128,6 @@ def _sky(lab: Array, labels: Labels) -> Alpha:
         near = cv2.dilate(chosen[labels].astype(np.uint8), np.ones((5, 5), np.uint8))
         chosen |= sky & (np.bincount(flat, near.ravel()) > 0)
     return chosen[labels].astype(np.float32)
-
-
-def _guided(values: Array, guide: Array, fine: Array) -> Array:
-    """(H, W) float32: `values` (h, w) enlarged along the edges of `fine`.
-
-    He and Sun, "Fast guided filter" (2015): local linear coefficients a, b of values against the
-    small guide, enlarged and applied to the fine one.
-    """
-    window = (9, 9)
-    mean, mean_guide = cv2.blur(values, window), cv2.blur(guide, window)
-    spread = cv2.blur(guide * guide, window) - mean_guide * mean_guide
-    a = (cv2.blur(values * guide, window) - mean * mean_guide) / (spread + np.float32(1e-3))
-    b = mean - a * mean_guide
-    size = fine.shape[1], fine.shape[0]
-    a, b = (cv2.resize(cv2.blur(c, window), size, interpolation=cv2.INTER_LINEAR) for c in (a, b))
-    return a * fine + b
 
 
 def _refine(sky: Alpha, rgb: Array, fine: Array) -> Alpha:

@@ -2,15 +2,12 @@
 
 1. Flood the photo into a few thousand regions along the lightest links between pixels; a sharp
    step of the disparity is a wall that no region spans (`diorama.kernels.flood`).
-2. Merge the most alike neighbours first, as long as they are alike enough,
+2. Merge the most alike neighbours first, as long as they are alike enough: by the distances of
+   their histograms of colour and fine detail, the image gradient along their border, and the relief
+   of disparity there, which a slanted surface has not (`diorama.kernels.merging`). Small and thin
+   regions are let go more easily; across a wall none merge.
 
-       D^2(A, B) = sum_c (w_c W1_c(A, B))^2 + (w_e E(A, B))^2 + (w_d J(A, B))^2
-
-   where W1 is the Wasserstein distance of channel c's histograms (colour, and the energy of fine
-   detail), E the mean image gradient along their common border, and J the mean jump of the
-   disparity across it beyond its slope on both sides. Small regions are let go more easily. Regions
-   with a wall between them never merge.
-
+So edges of masks lie on image edges, and where the disparity has sharp steps, on these.
 Related: Arbelaez et al., "Contour detection and hierarchical image segmentation" (2011).
 """
 
@@ -27,15 +24,18 @@ from diorama.photo import Photo
 
 NUM_SEEDS = 3000
 """Cells of the seed grid: regions of about 26 x 26 pixels at 1920x1080."""
-BARRIER = 20
-"""Link weight of an edge that encloses things between seeds (eighths of eight 8-bit levels)."""
 NOISE_SIGMA_PX = 0.9
-"""Smoothing before neighbours are compared: less than a 2-pixel line needs to survive."""
+"""Smoothing before neighbours are compared; a line two pixels wide survives it."""
+BARRIER = 20
+"""Link weight of an edge that encloses things between seeds: 2.5 levels from pixel to pixel."""
 MIN_AREA = 12
 """Pixels of a region enclosed by strong edges without a seed of its own."""
-CHANNEL_WEIGHTS = (0.5, 2.0, 2.0, 0.1)
-EDGE_WEIGHT = 1.0
-RELIEF_WEIGHT = 100.0
+SPECK_AREA = 8
+"""Fewer pixels than this are no mask in any case: noise of a depth file, mixed pixels."""
+CHANNEL_WEIGHTS = (0.3, 1.0, 1.0, 0.3)
+"""Of the distances in L, a, b (8-bit levels; L counts 2.55 times as many) and detail."""
+EDGE_WEIGHT, RELIEF_WEIGHT = 1.0, 600.0
+"""Of the image gradient (levels), and of relief (shares of the range of disparity) on a border."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class RegionMergingConfig:
     depth_step: float = 0.015
     """The least sharp step between neighbouring pixels, as a share of the range of disparity
     (98th less 2nd percentile), that parts two masks in every case."""
-    difference: float = 35.0
-    """Regions that differ by less merge, in levels of 8-bit Lab."""
+    difference: float = 52.0
+    """Regions that differ by less merge; about levels of 8-bit Lab."""
     min_masks: int = 10
     """At this number or below, only regions that differ by less than a third of that merge."""
     max_masks: int = 150
-    """Above this number, regions merge although they differ by more."""
+    """Above this number, regions merge although they differ by more; depth steps keep theirs."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,13 @@ class RegionMerging:
         check_disparity(disparity, like=photo.rgb)
         lab = cv2.cvtColor(cv2.convertScaleAbs(photo.rgb, alpha=255), cv2.COLOR_RGB2LAB)
         unit = _range(disparity)
-        right, down = link_weights(_smooth(lab), disparity, self.config.depth_step * unit)
+        step = max(self.config.depth_step, min(1.5 * _usual_step(disparity, unit), 0.04)) * unit
+        right, down = link_weights(_smooth(lab), disparity, step)
         seeds = _seeds(right, down)
         labels, count = flood(right, down, seeds, barrier=BARRIER, min_area=MIN_AREA)
         channels = _channels(lab)
         histograms = region_histograms(labels, channels, count)
-        borders = _borders(labels, right, down, _gradient(lab), _relief(disparity, unit))
+        borders = _borders(labels, right, down, disparity, _gradient(lab), _relief(disparity, unit))
         merged = merge_regions(
             histograms,
             borders.pairs,
@@ -83,6 +84,7 @@ class RegionMerging:
             difference=self.config.difference,
             most=self.config.max_masks,
             fewest=self.config.min_masks,
+            speck=SPECK_AREA,
         )
         labels = merged[labels]
         return Masks(labels, np.arange(merged.max() + 1, dtype=np.int32))
@@ -95,7 +97,8 @@ class _Borders:
     pairs: Array
     """(m, 2) int64, first < second."""
     sums: Array
-    """(m, 4) float64: links along the border; of these walls; image gradient; disparity relief."""
+    """(m, 5) float64: links along the border; of these walls; sums over them of the step of
+    disparity, the image gradient and the relief of disparity."""
 
     @staticmethod
     def gathered(pairs: Array, sums: Array) -> "_Borders":
@@ -112,6 +115,17 @@ def _range(disparity: Disparity) -> float:
     sample = disparity[:: max(1, disparity.shape[0] // 256), :: max(1, disparity.shape[1] // 256)]
     low, high = np.percentile(sample, (2, 98))
     return float(high - low) if high - low > 1e-6 else 1.0
+
+
+def _usual_step(disparity: Disparity, unit: float) -> float:
+    """What neighbours usually differ by if they do: a slope, or the step of a quantised file.
+
+    Without it a slanted surface in a file of few levels would be a staircase of depth edges.
+    """
+    rows = disparity[:: max(1, disparity.shape[0] // 256)]
+    steps = np.abs(np.diff(rows, axis=1))
+    steps = steps[steps > 1e-4 * unit]
+    return float(np.median(steps)) / unit if len(steps) else 0.0
 
 
 def _smooth(lab: Array) -> Array:
@@ -162,11 +176,13 @@ def _relief(disparity: Disparity, unit: float) -> Array:
     return np.abs(disparity - cv2.GaussianBlur(disparity, (0, 0), sigma)) / unit
 
 
-def _borders(labels: Labels, right: Array, down: Array, gradient: Array, relief: Array) -> _Borders:
+def _borders(
+    labels: Labels, right: Array, down: Array, disparity: Disparity, gradient: Array, relief: Array
+) -> _Borders:
     """Measure every border of a partition."""
     width = labels.shape[1]
     flat, pairs, sums = labels.ravel(), [], []
-    gradient, relief = gradient.ravel(), relief.ravel()
+    gradient, relief, flat_disparity = gradient.ravel(), relief.ravel(), disparity.ravel()
     for step, weights in ((1, right), (width, down)):
         if step == 1:
             at = np.flatnonzero(labels[:, :-1] != labels[:, 1:])
@@ -179,6 +195,7 @@ def _borders(labels: Labels, right: Array, down: Array, gradient: Array, relief:
                 [
                     np.ones(len(at)),
                     weights.ravel()[at] == WALL,
+                    np.abs(flat_disparity[at] - flat_disparity[at + step]),
                     np.maximum(gradient[at], gradient[at + step]),
                     np.maximum(relief[at], relief[at + step]),
                 ],

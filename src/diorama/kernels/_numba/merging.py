@@ -5,7 +5,6 @@ from numba import njit
 
 BINS = 33
 BIN_LEVELS = 8.0
-LEAST_WALLS = 3
 
 
 @njit(nogil=True, cache=True)
@@ -18,10 +17,15 @@ def merge_regions(
     difference,
     most,
     fewest,
+    speck,
     parents,  # in and out: (n,) int32, each its own; out: the region it ended in
 ):
     num_regions, num_borders = len(areas), len(pairs)
     size = areas.sum()
+    outlines = np.zeros(num_regions)
+    for e in range(num_borders):
+        for s in range(2):
+            outlines[pairs[e, s]] += borders[e, 0]
     # Node 2 e + s of the linked lists says that border e is one of region pairs[e, s]'s.
     head = np.full(num_regions, -1, np.int64)
     following = np.full(2 * num_borders, -1, np.int64)
@@ -37,15 +41,25 @@ def merge_regions(
     tree = np.empty(2 * leaves, np.int64)
     for e in range(leaves):
         tree[leaves + e] = e
-        if e < num_borders:
-            cost[e] = _difference(cumulated, areas, pairs, borders, weights, size, e)
-    for i in range(leaves - 1, 0, -1):
-        left, right = tree[2 * i], tree[2 * i + 1]
-        tree[i] = left if cost[left] <= cost[right] else right
     seen = np.full(num_regions, -1, np.int64)
     count = num_regions
+    stale = True
     while True:
+        if stale:
+            for e in range(num_borders):
+                if pairs[e, 0] >= 0:
+                    cost[e] = _difference(
+                        cumulated, areas, outlines, pairs, borders, weights, size, speck, e
+                    )
+            for i in range(leaves - 1, 0, -1):
+                left, right = tree[2 * i], tree[2 * i + 1]
+                tree[i] = left if cost[left] <= cost[right] else right
+            stale = False
         best = tree[1]
+        if cost[best] == np.inf and count > 3 * most and speck < size:
+            speck += speck // 2
+            stale = True
+            continue
         limit = np.inf if count > most else difference
         if count <= fewest:
             limit = difference / 3
@@ -55,6 +69,7 @@ def merge_regions(
         parents[gone] = keep
         count -= 1
         areas[keep] += areas[gone]
+        outlines[keep] += outlines[gone] - 2.0 * borders[best, 0]
         for i in range(cumulated.shape[1]):
             cumulated[keep, i] += cumulated[gone, i]
         _change(tree, cost, leaves, best, np.inf)
@@ -89,7 +104,7 @@ def merge_regions(
         while node >= 0:
             e = node >> 1
             seen[pairs[e, 1 - (node & 1)]] = -1
-            new = _difference(cumulated, areas, pairs, borders, weights, size, e)
+            new = _difference(cumulated, areas, outlines, pairs, borders, weights, size, speck, e)
             _change(tree, cost, leaves, e, new)
             node = following[node]
     for region in range(num_regions):
@@ -101,11 +116,14 @@ def merge_regions(
 
 
 @njit(nogil=True, cache=True)
-def _difference(cumulated, areas, pairs, borders, weights, size, e):
+def _difference(cumulated, areas, outlines, pairs, borders, weights, size, speck, e):
     """How different the regions of border e are."""
-    if borders[e, 1] >= LEAST_WALLS:
-        return np.inf
     a, b = pairs[e, 0], pairs[e, 1]
+    smaller = min(areas[a], areas[b])
+    if smaller < speck:
+        return 1e-6 * (borders[e, 2] / borders[e, 0])
+    if borders[e, 1] > 0:
+        return np.inf
     part_a, part_b = 1.0 / (8.0 * areas[a]), 1.0 / (8.0 * areas[b])
     num_channels = cumulated.shape[1] // BINS
     total = 0.0
@@ -114,9 +132,10 @@ def _difference(cumulated, areas, pairs, borders, weights, size, e):
         for i in range(c * BINS, c * BINS + BINS):
             apart += abs(cumulated[a, i] * part_a - cumulated[b, i] * part_b)
         total += (weights[c] * BIN_LEVELS * apart) ** 2
-    for k in range(2, borders.shape[1]):
-        total += (weights[num_channels + k - 2] * borders[e, k] / borders[e, 0]) ** 2
-    ease = min(1.0, 100.0 * min(areas[a], areas[b]) / size) ** 0.25
+    for k in range(3, borders.shape[1]):
+        total += (weights[num_channels + k - 3] * borders[e, k] / borders[e, 0]) ** 2
+    thin = min(areas[a] / outlines[a], areas[b] / outlines[b])
+    ease = min(1.0, 100.0 * smaller / size) ** 0.25 * min(1.0, thin**4)
     return np.sqrt(total) * ease
 
 
