@@ -41,6 +41,9 @@ MAD_TO_SIGMA = 1.4826
 MIXED_ALPHA = 0.02
 """A nearer layer's alpha above which a pixel behind it counts as mixed: five grey levels of 255."""
 
+DISC_SPANS_AT_ONCE = 1 << 20
+"""Spans of discs held in memory at a time: some tens of megabytes."""
+
 THICKNESS_REACH = 3.0
 """How many times its own thickness something reaches behind what hides it, if anything farther
 reaches there too: a sliver beside a wheel does not go on behind the wheel, the floor does."""
@@ -449,11 +452,12 @@ class _Clusters:
         self.alive = list(range(len(owner)))
 
     def merge_cost(self) -> Array:
-        """Square pixels of parallax that uniting two clusters would tear or mix."""
-        side = np.sqrt(np.minimum(self.area[:, None], self.area[None, :]))
-        cost = self.torn + DEPTH_MIX_WEIGHT * self.gap_px * side
-        gone = np.setdiff1d(np.arange(len(cost)), self.alive)
-        cost[gone] = cost[:, gone] = np.inf
+        """Square pixels of parallax that uniting two clusters would tear or mix; inf: no pair."""
+        cost = np.full_like(self.torn, np.inf)
+        alive = np.ix_(self.alive, self.alive)
+        area = self.area[self.alive]
+        side = np.sqrt(np.minimum(area[:, None], area[None, :]))
+        cost[alive] = self.torn[alive] + DEPTH_MIX_WEIGHT * self.gap_px[alive] * side
         np.fill_diagonal(cost, np.inf)
         return cost
 
@@ -618,16 +622,17 @@ def _discs(pixels: Array, radii: Array, height: int, width: int) -> Mask:
     Their spans are marked as differences and summed along rows, so that the cost grows with the
     discs' heights and not with their areas.
     """
-    ends = np.zeros((height, width + 1), np.int32)
-    if len(pixels):
-        y, x = pixels // width, pixels % width
-        largest = int(radii.max())
-        for dy in range(-largest, largest + 1):
-            row = y + dy
-            inside = (np.abs(dy) <= radii) & (row >= 0) & (row < height)
-            half = np.sqrt(np.maximum(radii[inside] ** 2 - dy * dy, 0)).astype(np.int64)
-            first = np.maximum(x[inside] - half, 0)
-            last = np.minimum(x[inside] + half + 1, width)
-            np.add.at(ends, (row[inside], first), 1)
-            np.add.at(ends, (row[inside], last), -1)
-    return np.cumsum(ends, axis=1)[:, :width] > 0
+    marks = np.zeros(height * (width + 1))
+    largest = int(radii.max(initial=0.0))
+    dy = np.arange(-largest, largest + 1)
+    per_chunk = max(1, DISC_SPANS_AT_ONCE // len(dy))
+    for begin in range(0, len(pixels), per_chunk):
+        at, radius = pixels[begin : begin + per_chunk, None], radii[begin : begin + per_chunk, None]
+        row = at // width + dy
+        inside = (np.abs(dy) <= radius) & (row >= 0) & (row < height)
+        half = np.sqrt(np.maximum(radius**2 - dy**2, 0)).astype(np.int64)[inside]
+        x = np.broadcast_to(at % width, row.shape)[inside]
+        start = row[inside] * (width + 1)
+        marks += np.bincount(start + np.maximum(x - half, 0), minlength=len(marks))
+        marks -= np.bincount(start + np.minimum(x + half + 1, width), minlength=len(marks))
+    return np.cumsum(marks.reshape(height, width + 1), axis=1)[:, :width] > 0
