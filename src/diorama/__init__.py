@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         OutputError,
         UnknownNameError,
     )
+    from diorama.harmonise import HarmoniseConfig
     from diorama.inpaint import FillTask, InpaintConfig, Inpainter
     from diorama.layers import Layer, LayersConfig
     from diorama.masks import Masks, Segmenter
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from diorama.pipeline import photo_to_scene
     from diorama.registry import ModelEntry, register
     from diorama.scene import Scene, open_scene
+    from diorama.splats import Splats
 
 __version__ = "0.1.0"
 
@@ -79,6 +81,7 @@ __all__ = [
     "DioramaError",
     "FillTask",
     "Frame",
+    "HarmoniseConfig",
     "InpaintConfig",
     "Inpainter",
     "InputError",
@@ -95,6 +98,7 @@ __all__ = [
     "Scene",
     "SceneConfig",
     "Segmenter",
+    "Splats",
     "UnknownNameError",
     "ViewBox",
     "build_mpi",
@@ -118,6 +122,7 @@ _HOMES = {
         "OutputError",
         "UnknownNameError",
     ),
+    "harmonise": ("HarmoniseConfig",),
     "inpaint": ("FillTask", "InpaintConfig", "Inpainter"),
     "layers": ("Layer", "LayersConfig"),
     "masks": ("Masks", "Segmenter"),
@@ -129,6 +134,7 @@ _HOMES = {
     "pipeline": ("photo_to_scene",),
     "registry": ("ModelEntry", "register"),
     "scene": ("Scene", "open_scene"),
+    "splats": ("Splats",),
 }
 
 
