@@ -1,16 +1,19 @@
 """Videos play: size, rate, length, colour and flags as asked; whole or not there."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from card_scene import card_scene
 from PIL import Image
 
 from diorama.camera import Camera
 from diorama.errors import InputError, OutputError, UnknownNameError
-from diorama.export.video import encode_video, fitted
+from diorama.export.video import MAX_ZOOM, encode_video, fitted, scene_path, write_video
+from diorama.paths import camera_path
 
 
 def sliding_card(num_frames: int = 10, width: int = 96, height: int = 64) -> list[np.ndarray]:
@@ -99,3 +102,52 @@ def test_fitted_keeps_the_view_and_never_enlarges() -> None:
     assert (fitted(camera, 640).width, fitted(camera, 640).height) == (640, 360)
     assert fitted(camera, 640).fov_deg == pytest.approx(camera.fov_deg)
     assert (fitted(camera, 4000).width, fitted(camera, 4000).height) == (1920, 1080)
+
+
+@pytest.mark.parametrize("name", ["orbit", "circle"])
+def test_a_named_path_keeps_the_photos_border_out_of_the_frame(name: str) -> None:
+    scene = card_scene(160, 120)
+    cameras = scene_path(scene, name, num_frames=12)
+    assert len(cameras) == 12
+    for camera in cameras:
+        assert scene.render(camera).alpha.min() > 0.75
+    plain = camera_path(
+        name,
+        scene.camera,
+        scene.view_box,
+        num_frames=12,
+        focus_disparity=float(np.median(scene.disparity)),
+    )
+    zooms = [c.K[0, 0] / p.K[0, 0] for c, p in zip(cameras, plain, strict=True)]
+    assert 1 < zooms[0] <= MAX_ZOOM
+    assert zooms == pytest.approx([zooms[0]] * 12)
+
+
+def test_the_photos_own_view_is_not_magnified() -> None:
+    scene = card_scene(160, 120)
+    (camera,) = scene_path(scene, "static", num_frames=1)
+    assert np.array_equal(camera.K, scene.camera.K)
+
+
+def test_key_frames_are_taken_as_they_are(tmp_path: Path) -> None:
+    scene = card_scene(160, 120)
+    keys = [{"t": 0, "position": [-1, 0, 0]}, {"t": 1, "position": [1, 0, 0]}]
+    (tmp_path / "path.json").write_text(json.dumps({"keys": keys}))
+    first, last = scene_path(scene, str(tmp_path / "path.json"), num_frames=2)
+    assert np.array_equal(first.K, scene.camera.K)
+    assert last.camera_to_world[0, 3] == pytest.approx(scene.view_box.sideways)
+
+
+def test_a_scene_becomes_a_video(tmp_path: Path) -> None:
+    scene = card_scene(64, 48)
+    cameras = [scene.camera, scene.camera.at(x=0.02)]
+    write_video(scene, tmp_path / "a.mp4", cameras=cameras, fps=10)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        first, _ = (f.to_ndarray(format="rgb24") for f in container.decode(video=0))
+    assert np.abs(first / 255 - scene.photo.rgb).mean() < 0.03
+
+
+def test_a_default_gif_is_one_loop_of_four_seconds(tmp_path: Path) -> None:
+    write_video(card_scene(64, 48), tmp_path / "a.gif")
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert getattr(gif, "n_frames", 1) * gif.info["duration"] == 4000

@@ -124,7 +124,7 @@ class RenderCommand:
     frames: int | None = None
     """Number of frames, instead of `seconds`."""
     fps: float | None = None
-    """Frames a second; None: 30 (15 in a GIF), or the key frames' own."""
+    """Frames a second; None: 30 (12.5 in a GIF), or the key frames' own."""
     size: int = 1280
     """Longest side in pixels; never more than the scene's."""
     json: FlagCreatePairsOff[bool] = False

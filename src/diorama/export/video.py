@@ -28,13 +28,18 @@ DEFAULT_SECONDS = 4.0
 VIDEO_SIZE = 1280
 """Longest side in pixels of a default video: sharp on a phone, rendered and encoded in seconds."""
 
-GIF_SIZE = 640
-"""Longest side in pixels of any GIF: at 256 colours more is bytes, not detail."""
+GIF_SIZE = 480
+"""Longest side in pixels of any GIF: at 256 colours more is megabytes, not detail."""
 
 MIN_FOCUS_DISPARITY = 0.02
 """A focus fifty scene units away is as good as infinitely far."""
 
-_VIDEO_FPS, _GIF_FPS = 30.0, 15.0
+MAX_ZOOM = 1.25
+"""How far a named path is magnified at most to keep the photo's border out of the frame."""
+
+_PROBES, _PROBE_SIZE = 12, 320  # frames of a path that are looked at, and their pixels
+_COVERED = 0.75  # alpha; where layers meet, small frames fall short of 1
+_VIDEO_FPS, _GIF_FPS = 30.0, 12.5  # a GIF counts in hundredths of a second: 8 of them
 _BT709, _LIMITED_RANGE = 1, 1  # FFmpeg's numbers for primaries, transfer and matrix, and range
 _PALETTE_FRAMES = 8  # spread over the clip; one palette for all frames keeps still parts still
 
@@ -74,8 +79,8 @@ def write_video(
         scene: what is seen.
         path: ends in ".mp4", ".webm" or ".gif".
         cameras: one a frame, all of one size; None: one loop of an orbit, four seconds long, at
-            most 1280 px wide or high. A GIF is at most 640 px in any case.
-        fps: frames a second; None: 30, and 15 in a GIF.
+            most 1280 px wide or high. A GIF is at most 480 px in any case.
+        fps: frames a second; None: 30, and 12.5 in a GIF.
 
     Raises:
         InputError: if there is no camera, or `fps` is not positive.
@@ -98,6 +103,9 @@ def default_fps(path: str | os.PathLike[str]) -> float:
 def scene_path(scene: Scene, name: str, *, num_frames: int, size: int = VIDEO_SIZE) -> list[Camera]:
     """Cameras along a path of `diorama.paths`, turning around the middle of what is seen.
 
+    A named path is magnified by one factor, as little as keeps the photo's border out of every
+    frame; key frames are taken as they are.
+
     Args:
         scene: what is seen.
         name: a path's name, or a JSON file with key frames.
@@ -109,13 +117,17 @@ def scene_path(scene: Scene, name: str, *, num_frames: int, size: int = VIDEO_SI
     # Sky would pull the focus to infinity, where turning around it is no turning at all.
     seen = scene.disparity[scene.disparity > 0]
     focus = max(float(np.median(seen)), MIN_FOCUS_DISPARITY) if seen.size else 1.0
-    return camera_path(
+    cameras = camera_path(
         name,
         fitted(scene.camera, size),
         scene.view_box,
         num_frames=num_frames,
         focus_disparity=focus,
     )
+    if name.lower().endswith(".json"):
+        return cameras
+    zoom = _covering_zoom(scene, cameras)
+    return [_magnified(camera, zoom) for camera in cameras]
 
 
 def encode_video(frames: Iterable[RgbBytes], path: str | os.PathLike[str], *, fps: float) -> None:
@@ -151,9 +163,36 @@ def fitted(camera: Camera, longest: float) -> Camera:
     return camera.resized(max(2, round(camera.width * scale)), max(2, round(camera.height * scale)))
 
 
+def _covering_zoom(scene: Scene, cameras: Sequence[Camera]) -> float:
+    """The smallest magnification at which none of the cameras sees past the photo's border."""
+    reach = 1.0  # of the frame's half size, from its centre: covered by the photo in every frame
+    for camera in cameras[:: math.ceil(len(cameras) / _PROBES)]:
+        probe = fitted(camera, _PROBE_SIZE)
+        y, x = np.nonzero(scene.render(probe).alpha < _COVERED)
+        # Half a pixel to its inner edge, and half a pixel to spare.
+        from_center = np.maximum(
+            (np.abs(x + 0.5 - probe.width / 2) - 1) / (probe.width / 2),
+            (np.abs(y + 0.5 - probe.height / 2) - 1) / (probe.height / 2),
+        )
+        # What is uncovered farther in is no border.
+        reach = float(from_center.min(initial=reach, where=from_center > 1 / MAX_ZOOM))
+    return 1 / reach
+
+
+def _magnified(camera: Camera, zoom: float) -> Camera:
+    K = camera.K.copy()
+    K[0, 0] *= zoom
+    K[1, 1] *= zoom
+    return Camera(K, camera.camera_to_world, camera.width, camera.height)
+
+
 def _render(scene: Scene, cameras: Sequence[Camera]) -> Iterator[RgbBytes]:
     for camera in cameras:
-        yield np.rint(scene.render(camera).rgb.clip(0, 1) * np.float32(255)).astype(np.uint8)
+        frame = scene.render(camera)
+        # Where layers meet, alpha falls short of 1 in frames smaller than the photo; over black
+        # that would be a dark line.
+        rgb = frame.rgb / np.maximum(frame.alpha, np.float32(0.5))[..., None]
+        yield np.rint(rgb.clip(0, 1) * np.float32(255)).astype(np.uint8)
 
 
 def _chain(first: RgbBytes, rest: Iterator[RgbBytes]) -> Iterator[RgbBytes]:
