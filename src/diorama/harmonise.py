@@ -47,8 +47,21 @@ from diorama.masks import Masks
 from diorama.photo import Photo
 
 SHARP_PX = 0.4
-"""Below this blur an estimate is exact and stays as it is: half of its edges' rise lies within half
-a pixel."""
+"""Below this blur an estimate is exact and stays as it is."""
+
+SHARP_SHARE = 0.95
+"""Part of an edge's height climbed within one pixel that makes it sharp."""
+
+STEP_OVER_LINE = 0.399 / 0.607
+"""Steepest slope of a blurred step over that of a blurred thin line of the same height:
+1 / sqrt(2 pi) over exp(-1/2), both over sigma."""
+
+MIN_REACH_PX = 12
+"""Half length of profiles in small photos, where a part of the size tells nothing."""
+
+TYPICAL_EDGE = 80
+"""Percentile of the profiles' steepness that counts: surfaces that slope beside an edge make most
+profiles look a little more blurred than they are."""
 
 MAX_PROFILES = 4000
 """Profiles across mask edges that the blur is measured on, in each direction."""
@@ -74,8 +87,8 @@ class HarmoniseConfig:
     blur_px: float | None = None
     """Standard deviation of the estimator's blur in pixels; None measures it. 0 or more."""
     max_blur: float = 0.02
-    """Largest blur radius looked for, as part of the photo's long side, in 0.001..0.2."""
-    smoothness: float = 1.0
+    """Largest blur radius looked for, as part of the photo's long side, in 0.001..0.1."""
+    smoothness: float = 2.0
     """lambda, weight of smoothness inside a mask against the data. Above 0."""
     contrast: float = 1.0
     """kappa, weight that holds masks together where the jump between them is accidental."""
@@ -98,8 +111,8 @@ class HarmoniseConfig:
     def __post_init__(self) -> None:
         if self.blur_px is not None and not 0 <= self.blur_px < math.inf:
             raise InputError(f"blur_px must be 0 or more pixels, got {self.blur_px}")
-        if not 0.001 <= self.max_blur <= 0.2:
-            raise InputError(f"max_blur must be in 0.001..0.2, got {self.max_blur}")
+        if not 0.001 <= self.max_blur <= 0.1:
+            raise InputError(f"max_blur must be in 0.001..0.1, got {self.max_blur}")
         for name in ("smoothness", "band", "tolerance"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} must be above 0, got {getattr(self, name)}")
@@ -245,9 +258,10 @@ def _measure_blur(
     A step J blurred by sigma climbs at most ``M = J erf(1 / (2 sqrt(2) sigma))`` from one pixel to
     the next. Both are read from profiles across mask edges, wherever along the profile the climb
     is, so a misplaced mask does not look like blur. Profiles that climb evenly are ramps, not
-    edges. The profiles' length follows the blur found with the last one.
+    edges; those that come down again are lines, and serve only where there are no steps. The
+    profiles' length follows the blur found with the last one.
     """
-    reach = max(4, round(config.max_blur * max(labels.shape)))
+    reach = max(MIN_REACH_PX, round(3 * config.max_blur * max(labels.shape)))
     profiles = np.concatenate(
         [
             _profiles(labels, disparity, reach),
@@ -255,21 +269,27 @@ def _measure_blur(
         ]
     )
     blur, shift = reach / 3, 0.0
-    for _ in range(6):
+    for _ in range(8):
         half = int(np.clip(round(3 * blur + 1), 2, reach))
         inner = profiles[:, reach - half : reach + half]
-        jump = np.abs(inner[:, -1] - inner[:, 0])
-        jumps = jump > 2 * config.min_jump * scale
-        inner, jump = inner[jumps], jump[jumps]
         climbs = np.abs(np.diff(inner, axis=1))
-        steepest = climbs.max(1, initial=0) / np.maximum(jump, 1e-12)
-        is_edge = steepest * (2 * half - 1) > 1.6
-        if is_edge.sum() < MIN_PROFILES:
+        span = np.ptp(inner, axis=1)
+        steepest = climbs.max(1, initial=0) / np.maximum(span, 1e-12)
+        is_edge = (span > 2 * config.min_jump * scale) & (steepest * (2 * half - 1) > 1.6)
+        outer = max(1, half // 3)
+        ends = 0.5 * (climbs[:, :outer].mean(1) + climbs[:, -outer:].mean(1))
+        is_step = is_edge & (np.abs(inner[:, -1] - inner[:, 0]) > 0.8 * span)
+        is_step &= ends < 0.3 * climbs.max(1, initial=0)
+        if is_step.sum() >= MIN_PROFILES:
+            chosen, share = is_step, float(np.percentile(steepest[is_step], TYPICAL_EDGE))
+        elif is_edge.sum() >= MIN_PROFILES:
+            chosen, share = is_edge, float(np.percentile(steepest[is_edge], TYPICAL_EDGE))
+            share = share if share > SHARP_SHARE else share * STEP_OVER_LINE
+        else:
             return 0.0, 0.0
-        share = float(np.median(steepest[is_edge]))
-        if share > 0.95:
+        if share > SHARP_SHARE:
             return 0.0, 0.0
-        shift = float(np.median(np.abs(climbs[is_edge].argmax(1) - (half - 1))))
+        shift = float(np.median(np.abs(climbs[chosen].argmax(1) - (half - 1))))
         previous, blur = blur, 0.5 / (math.sqrt(2) * float(erfinv(share)))
         if abs(blur - previous) < 0.02 * blur:
             break

@@ -39,7 +39,6 @@ def splat(first, end, labels, image, spacing, left, top, slot_label, coverage, m
                         run_weight += weight
                         run_value += weight * image[y, x]
                         x += 1
-                    total += run_weight
                     if run_weight <= 0.0:
                         continue
                     if num == 0 or slot_label[j, i, slot] != label:
@@ -52,6 +51,7 @@ def splat(first, end, labels, image, spacing, left, top, slot_label, coverage, m
                                 continue
                             slot_label[j, i, slot] = label
                             num += 1
+                    total += run_weight
                     coverage[j, i, slot] += run_weight
                     mean[j, i, slot] += run_value
             for k in range(num):
