@@ -105,7 +105,7 @@ def build_mpi(
     placed = []
     for layer in reversed(layers):
         rear, share = planes.locate(layer.rgba, layer.disparity, ceiling, far=far, step=step)
-        lowest = cv2.erode(rear, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
+        lowest = _lowest(layer, rear, reach)
         planes.occupy(rear, share, lowest, occupied)
         placed.append((layer, rear, share, lowest))
 
@@ -146,6 +146,19 @@ def _crack_px(camera: Camera, view_box: ViewBox, far: float, near: float, step: 
     """The most that two neighbouring planes can move apart, in whole pixels."""
     moved = parallax_px(camera, view_box, near, max(far, near - step), 0.0, 0.0)
     return max(1, int(np.ceil(moved)))
+
+
+def _lowest(layer: Layer, rear: Array, reach: int) -> Array:
+    """The farthest plane each pixel is repeated on: the farthest of those around it.
+
+    Where the layer ends, a repeat would stick out from the side. There only steps are bridged; on a
+    gentle slope the front share covers the crack.
+    """
+    around = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    lowest = cv2.erode(rear, around)
+    opaque = (layer.rgba[..., 3] > 0.99).astype(np.uint8)
+    inner = cv2.erode(opaque, around, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return np.where((inner == 0) & (rear - lowest <= 1), rear, lowest)
 
 
 def _plane_views(mpi: Mpi, camera: Camera) -> tuple[int, Array, Array]:

@@ -60,7 +60,7 @@ def occupy(
                     continue
                 column = x // TILE
                 seam = column > 0 and x == column * TILE
-                for k in range(min(lowest[y, x], rear[y, x]), rear[y, x] + 2):
+                for k in range(lowest[y, x], rear[y, x] + 2):
                     if k <= rear[y, x] or share[y, x] > 0:
                         occupied[k, row, column] = True
                         if seam:
@@ -103,7 +103,7 @@ def deposit(
                 front = int(share[y, x] * a + 0.5) / 255.0
                 back = 1.0 if opaque or front >= 1.0 else max(0.0, 1.0 - (1.0 - a) / (1.0 - front))
                 # Repeated on farther planes only where opaque: there it is hidden from the front.
-                first = min(int(lowest[y, x]), k) if opaque else k
+                first = int(lowest[y, x]) if opaque else k
                 red, green, blue = rgba[y, x, 0], rgba[y, x, 1], rgba[y, x, 2]
                 column = x // TILE
                 for i in range(2 if column > 0 and x == column * TILE else 1):
