@@ -39,6 +39,7 @@ demo: $(BASE) ## turn the bundled photo into a 3D scene in out/demo
 	$(PY) -m diorama.cli photo src/diorama/data/demo.jpg -o out/demo --formats html,glb
 	@echo
 	@echo "Open this in a browser and drag:  $(CURDIR)/out/demo/demo.html"
+	@echo "For a video:  .venv/bin/diorama render out/demo/demo.diorama -o out/demo/demo.mp4"
 
 test: setup ## run every test; pytest's closing line comes last
 	@web=0; \
