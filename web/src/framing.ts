@@ -1,8 +1,8 @@
 /** How a photo fits a window. */
 
-/** At least this share of the photo's longer-than-needed side stays visible: a wide photo on an
- * upright phone would otherwise show a narrow strip of itself. */
-const VISIBLE_SHARE = 0.5;
+/** A photo covers the window if this share of it stays visible: a 3:2 photo does on a 16:9 screen.
+ * Otherwise it is shown whole, and nobody loses their head. */
+const VISIBLE_SHARE = 0.8;
 
 export interface Framing {
   /** Size of the picture on the page in CSS pixels; at most the window's. */
@@ -12,14 +12,15 @@ export interface Framing {
   readonly scale: number;
 }
 
-/** Cover the window, or as much of it as leaves half of the photo in sight. */
+/** Cover the window if that crops little, else fit into it. */
 export function frame(
   photo: { readonly width: number; readonly height: number },
   window: { readonly width: number; readonly height: number },
 ): Framing {
   const across = window.width / photo.width;
   const down = window.height / photo.height;
-  const scale = Math.min(Math.max(across, down), Math.min(across, down) / VISIBLE_SHARE);
+  const [fitting, covering] = across < down ? [across, down] : [down, across];
+  const scale = fitting >= VISIBLE_SHARE * covering ? covering : fitting;
   return {
     width: Math.max(1, Math.min(window.width, Math.round(photo.width * scale))),
     height: Math.max(1, Math.min(window.height, Math.round(photo.height * scale))),

@@ -8,6 +8,9 @@ import type { Vector } from "./vector";
 /** Finer screens than this cost frames and show nothing more. */
 const MAX_PIXEL_RATIO = 2;
 
+/** Size of the copy behind the picture, which is blurred anyway. */
+const GLOW_PX = 32;
+
 /** The canvas and what is drawn on it. */
 export class Stage {
   readonly canvas: HTMLCanvasElement;
@@ -51,6 +54,14 @@ export class Stage {
   draw(eye: Vector): void {
     this.layers.look(eye, this.framing);
     this.renderer.render(this.layers.scene, this.camera);
+  }
+
+  /** Put a dim, blurred copy of the picture just drawn behind it, for windows it does not cover. */
+  glow(): void {
+    const small = document.createElement("canvas");
+    small.width = small.height = GLOW_PX;
+    small.getContext("2d")?.drawImage(this.canvas, 0, 0, GLOW_PX, GLOW_PX);
+    this.home.style.setProperty("--glow", `url(${small.toDataURL()})`);
   }
 
   private fit(): void {

@@ -23,6 +23,7 @@ export class Viewer {
     const viewer = new Viewer(data, calm);
     viewer.stage = new Stage(home, data, await Layers.build(data), () => viewer.drawSoon());
     viewer.stage.draw(viewer.rig.eye);
+    viewer.stage.glow();
     return viewer;
   }
 
