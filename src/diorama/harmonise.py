@@ -1,7 +1,7 @@
 """Harmonise: depth whose edges lie on the masks' edges.
 
 An estimator gives the disparity of one smooth surface per object, seen through a blur G. Unknown is
-one surface f_m per mask m; what the estimate ought to look like follows from them:
+one surface f_m per mask m; what the estimate ought to look like follows from them::
 
     E(f) =   sum_i c_i ((G S f)_i - d0_i)^2                        data
            + lambda sum_(i,j) w_ij (u_im - u_jm)^2                 smoothness inside a mask only
