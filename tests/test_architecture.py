@@ -16,15 +16,15 @@ from diorama.export import FORMATS
 PACKAGE = Path(diorama.__file__).parent
 
 LEVELS = (
-    {"errors", "arrays", "runtime", "files", "registry"},
+    {"errors", "arrays", "runtime", "files", "registry", "interrupts"},
     {"kernels"},
     {
         *{"camera", "photo", "depth", "masks", "harmonise", "layers", "matting", "inpaint"},
         *{"textures", "mesh", "mpi", "splats", "scene", "render", "paths", "config"},
     },
     {"models", "viewer", "export", "testing"},
-    {"pipeline", "doctor", "serve"},
-    {"cli"},
+    {"pipeline", "doctor", "serve", "report"},
+    {"commands", "cli"},
 )
 """A module imports from its own level and those before it; a new one must find its place here."""
 

@@ -18,7 +18,7 @@ from card_scene import card_scene
 from PIL import Image
 
 import diorama
-from diorama import cli, pipeline
+from diorama import cli, commands, pipeline
 from diorama.errors import InputError
 from diorama.scene import open_scene
 
@@ -43,8 +43,7 @@ def names(folder: Path) -> list[str]:
 def photo(tmp_path_factory: pytest.TempPathFactory, demo_photo: Path) -> Path:
     path = tmp_path_factory.mktemp("photos") / "cat.jpg"
     with Image.open(demo_photo) as image:
-        image.thumbnail((160, 160))
-        image.save(path, quality=95)
+        image.resize((160, 120)).save(path, quality=95)
     return path
 
 
@@ -101,7 +100,7 @@ class TestPhoto:
     def test_depth_may_be_a_file(
         self, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        np.save(tmp_path / "d.npy", np.full((16, 16), 0.5, np.float32))
+        np.save(tmp_path / "d.npy", np.full((12, 16), 0.5, np.float32))
         args = ["photo", str(photo), "-o", str(tmp_path), "--formats", "zip", "--max-size", "64"]
         assert cli.main([*args, "--depth", str(tmp_path / "d.npy"), "--json"]) == 0
         report = json.loads(capsys.readouterr().out)
@@ -390,4 +389,4 @@ def test_help_is_quick() -> None:
 
 def test_public_errors_are_the_users(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="pass at least one photo"):
-        cli.PhotoCommand(images=(), out=tmp_path).run()
+        commands.PhotoCommand(images=(), out=tmp_path).run()

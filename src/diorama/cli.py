@@ -1,558 +1,71 @@
-"""The command line: one dataclass a command; it parses, calls and reports, and decides nothing.
+"""The command line's entry: one call a command, and what its outcome means to the shell.
 
-Results (the paths that were written, or with ``--json`` a report) go to stdout, all else to stderr.
 Exit codes: 0 done; 2 the user can fix it, said in one line; 130 and 143 interrupted, with nothing
-half-written; 1 our fault, with a traceback.
+half-written; 1 our fault, with a traceback. The commands themselves load only once a Ctrl-C would
+be caught.
 """
 
-import contextlib
-import json
-import math
 import os
 import signal
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Annotated, Any
-
-import tyro
-from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, Positional, arg, subcommand
+from collections.abc import Sequence
 
 import diorama
-from diorama.camera import ViewBox
-from diorama.config import SceneConfig
-from diorama.depth import DEPTH_SUFFIXES
-from diorama.errors import DioramaError, InputError, UnknownNameError
+from diorama.errors import DioramaError
+from diorama.interrupts import SIGNALS, raising_on_signals, received
+from diorama.report import EXIT_USER, say, tell
 
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
-    from diorama.scene import Scene
-
-EXIT_USER = 2
-EXIT_SIGNAL = 128  # plus the signal's number, as shells have it
-
-MIN_RENDER_SIZE = 16
-"""Pixels; video encoders take no less."""
-
-_interrupts: list[int] = []  # signals received
-
-
-@dataclass(frozen=True)
-class PhotoCommand:
-    """Turn photos into 3D scenes.
-
-    Writes OUT/NAME.diorama, which the other commands open, and one result for each format.
-    """
-
-    images: Positional[Annotated[tuple[str, ...], arg(metavar="IMAGE...")]]
-    """Photos: JPEG, PNG, WebP, TIFF or BMP."""
-    out: Annotated[Path, arg(aliases=["-o"])] = Path()
-    """Folder for the results; made if it is not there."""
-    formats: str = "html"
-    """What to write beside the scene, with commas: html, glb, ply, mp4, webm, gif, depth, layers;
-    zip writes the scene as one file instead of a folder."""
-    config: Annotated[SceneConfig, arg(name="")] = field(default_factory=SceneConfig)
-    view_box: ViewBox = field(default_factory=ViewBox)
-    json: FlagCreatePairsOff[bool] = False
-    """Print a machine-readable report to stdout."""
-
-    def run(self) -> int:
-        """Make every photo's scene; one that fails does not stop the others."""
-        from diorama.files import whole_set
-
-        with _Report("photo", self.json) as report:
-            if not self.images:
-                raise InputError("pass at least one photo: diorama photo cat.jpg -o out")
-            is_file = Path(self.config.depth).suffix.lower() in DEPTH_SUFFIXES
-            if len(self.images) > 1 and is_file:
-                raise InputError(f"--depth {self.config.depth} fits one photo: pass only that one")
-            formats = _formats(self.formats)
-            with whole_set(self.out):
-                pass  # says now, and not after the work, that nothing can be written there
-            with _Display(len(self.images)) as display:
-                for image, name in zip(self.images, _unique_names(self.images), strict=True):
-                    entry = report.begin(image)
-                    stages = display.begin(Path(image).name)
-                    try:
-                        self._make(image, name, formats, entry, stages)
-                    except DioramaError as error:
-                        entry["error"] = str(error)
-                        _tell(f"error: {error}")
-                    entry["timings_s"] = stages.end()
-        return report.exit_code
-
-    def _make(
-        self,
-        image: str,
-        name: str,
-        formats: Sequence[str],
-        entry: dict[str, Any],
-        stages: "_Stages",
-    ) -> None:
-        from diorama.export import write
-        from diorama.files import whole_set
-        from diorama.pipeline import photo_to_scene
-
-        scene = photo_to_scene(
-            image, view_box=self.view_box, config=self.config, progress=stages.begin
-        )
-        with whole_set(self.out) as folder:
-            for suffix in formats:
-                stages.begin(f"export {suffix}")
-                write(scene, folder / f"{name}.{suffix}")
-            _stop_if_interrupted()
-        entry["outputs"] = [str(self.out / f"{name}.{suffix}") for suffix in formats]
-        entry.update(_facts(scene))
-
-
-@dataclass(frozen=True)
-class RenderCommand:
-    """Render a camera move through a scene to a video."""
-
-    scene: Positional[Annotated[Path, arg(metavar="SCENE")]]
-    """A scene: a .diorama folder or a .zip."""
-    out: Annotated[Path, arg(aliases=["-o"])]
-    """The video: .mp4, .webm or .gif."""
-    path: str = "orbit"
-    """A camera path's name, or a JSON file with key frames."""
-    seconds: float | None = None
-    """Length of the video; None: 4, or the key frames' own."""
-    frames: int | None = None
-    """Number of frames, instead of `seconds`."""
-    fps: float | None = None
-    """Frames a second; None: 30 (12.5 in a GIF), or the key frames' own."""
-    size: int = 1280
-    """Longest side in pixels; never more than the scene's."""
-    json: FlagCreatePairsOff[bool] = False
-    """Print a machine-readable report to stdout."""
-
-    def run(self) -> int:
-        """Render and encode."""
-        from diorama.export.video import scene_path, write_video
-        from diorama.scene import open_scene
-
-        with _Report("render", self.json) as report, _Display(1) as display:
-            if self.size < MIN_RENDER_SIZE:
-                raise InputError(f"--size must be at least {MIN_RENDER_SIZE} px, got {self.size}")
-            num_frames, fps = self._timing()
-            entry = report.begin(str(self.scene))
-            stages = display.begin(self.scene.name)
-            stages.begin("open")
-            scene = open_scene(self.scene)
-            stages.begin("render")
-            cameras = scene_path(scene, self.path, num_frames=num_frames, size=self.size)
-            write_video(scene, self.out, cameras=cameras, fps=fps)
-            entry.update(_facts(scene), num_frames=num_frames, fps=fps, timings_s=stages.end())
-            entry["outputs"] = [str(self.out)]
-        return report.exit_code
-
-    def _timing(self) -> tuple[int, float]:
-        """Number of frames, and frames a second: as asked, else as the path or format has them."""
-        from diorama.export.video import DEFAULT_SECONDS, default_fps
-        from diorama.paths import load_path
-
-        seconds, fps = DEFAULT_SECONDS, default_fps(self.out)
-        if self.path.lower().endswith(".json"):
-            path = load_path(self.path)
-            seconds, fps = path.seconds, path.fps
-        seconds = seconds if self.seconds is None else self.seconds
-        fps = fps if self.fps is None else self.fps
-        if not (0 < seconds < math.inf and 0 < fps < math.inf):
-            raise InputError(f"--seconds and --fps must be positive, got {seconds:g} and {fps:g}")
-        frames = max(1, round(seconds * fps)) if self.frames is None else self.frames
-        return frames, fps
-
-
-@dataclass(frozen=True)
-class ExportCommand:
-    """Write a saved scene in other formats."""
-
-    scene: Positional[Annotated[Path, arg(metavar="SCENE")]]
-    """A scene: a .diorama folder or a .zip."""
-    files: Positional[Annotated[tuple[Path, ...], arg(metavar="FILE...")]]
-    """What to write; the suffix chooses the format: .html, .glb, .ply, .mp4, .webm, .gif, .depth,
-    .layers, .diorama, .zip."""
-    json: FlagCreatePairsOff[bool] = False
-    """Print a machine-readable report to stdout."""
-
-    def run(self) -> int:
-        """Open the scene once and write every file."""
-        from diorama.export import find_format, write
-        from diorama.scene import open_scene
-
-        with _Report("export", self.json) as report, _Display(1) as display:
-            if not self.files:
-                raise InputError(
-                    "pass at least one file to write: diorama export cat.diorama a.glb"
-                )
-            for file in self.files:
-                find_format(file.suffix.lower().removeprefix("."))
-            entry = report.begin(str(self.scene))
-            stages = display.begin(self.scene.name)
-            stages.begin("open")
-            scene = open_scene(self.scene)
-            for file in self.files:
-                stages.begin(f"export {file.suffix.removeprefix('.')}")
-                write(scene, file)
-                entry["outputs"].append(str(file))
-            entry.update(_facts(scene), timings_s=stages.end())
-        return report.exit_code
-
-
-@dataclass(frozen=True)
-class ViewCommand:
-    """Look around in a scene in the browser; Ctrl-C ends it."""
-
-    scene: Positional[Annotated[Path, arg(metavar="SCENE")]]
-    """A scene, or an exported .html page."""
-    open: bool = True
-    """Open the browser."""
-    port: int = 0
-    """Port on 127.0.0.1; 0 takes any free one."""
-
-    def run(self) -> int:
-        """Serve the page until interrupted."""
-        import webbrowser
-
-        from diorama.serve import PageServer
-
-        page = _page(self.scene)
-        try:
-            server = PageServer(page, port=self.port)
-        except (OSError, OverflowError) as error:
-            raise InputError(f"cannot listen on port {self.port}: {error}") from error
-        with server, contextlib.suppress(KeyboardInterrupt):
-            _say(server.url)
-            _tell("Ctrl-C ends it.")
-            if self.open:
-                webbrowser.open(server.url)
-            server.serve_forever()
-        return 0
-
-
-@dataclass(frozen=True)
-class ListModels:
-    """List every model that can be chosen by name."""
-
-    def run(self) -> int:
-        """Print a line a model."""
-        from diorama import registry
-
-        for entry in registry.entries():
-            _say(f"{entry.task:<10} {entry.name:<14} {entry.summary}")
-        return 0
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """Say all that is known about a model."""
-
-    name: Positional[str]
-    """As `diorama models list` has it."""
-
-    def run(self) -> int:
-        """Print every entry of this name."""
-        from diorama import registry
-
-        found = [entry for entry in registry.entries() if entry.name == self.name]
-        if not found:
-            names = {entry.name for entry in registry.entries()}
-            raise UnknownNameError("model", self.name, names)
-        for entry in found:
-            _say(f"{entry.task} {entry.name}: {entry.summary}")
-            _say(f"  licence  {entry.licence}")
-            _say(f"  needs    {f'diorama[{entry.extra}]' if entry.extra else 'nothing more'}")
-            _say(f"  code     {entry.target}")
-        return 0
-
-
-@dataclass(frozen=True)
-class ModelsCommand:
-    """List the models that can be chosen by name, or describe one."""
-
-    do: OmitSubcommandPrefixes[
-        Annotated[ListModels, subcommand("list")] | Annotated[ModelInfo, subcommand("info")]
-    ]
-
-    def run(self) -> int:
-        """List or describe."""
-        return self.do.run()
-
-
-@dataclass(frozen=True)
-class DoctorCommand:
-    """Check the installation; exit 2 if something needs doing."""
-
-    json: FlagCreatePairsOff[bool] = False
-    """Print what was found as JSON."""
-
-    def run(self) -> int:
-        """Print what was found, and what to do about it."""
-        from diorama.doctor import examine
-
-        findings = examine()
-        if self.json:
-            _say(json.dumps([asdict(finding) for finding in findings], indent=1))
-        else:
-            for finding in findings:
-                _say(f"{finding.name:<14} {finding.value}")
-                if finding.advice:
-                    _say(f"{'':<14} -> {finding.advice}")
-        return EXIT_USER if any(finding.advice for finding in findings) else 0
-
-
-_Command = (
-    Annotated[PhotoCommand, subcommand("photo")]
-    | Annotated[RenderCommand, subcommand("render")]
-    | Annotated[ExportCommand, subcommand("export")]
-    | Annotated[ViewCommand, subcommand("view")]
-    | Annotated[ModelsCommand, subcommand("models")]
-    | Annotated[DoctorCommand, subcommand("doctor")]
-)
+EXIT_SIGNAL = 128
+"""Plus the signal's number, as shells have it."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code."""
-    args = sys.argv[1:] if args is None else args
+    """Run one command and return the exit code; without `args`, as the program."""
+    if args is not None:
+        return _outcome(args)
+    code = _outcome(sys.argv[1:])
+    # What there was to do is done: a late Ctrl-C must not turn it into something else.
+    for signum in SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)
+    if received and code >= EXIT_SIGNAL:
+        # An exception that passed through exec() would have Python end by the signal after all,
+        # and threads with work left would keep it waiting.
+        sys.stdout.flush()
+        os._exit(code)
+    return code
+
+
+def _outcome(args: Sequence[str]) -> int:
     if list(args) == ["--version"]:
-        _say(f"diorama {diorama.__version__}")
+        say(f"diorama {diorama.__version__}")
         return 0
     try:
-        with _raising_on_signals():
-            command = tyro.cli(
-                _Command,  # pyright: ignore[reportArgumentType] (a union of annotated types)
-                args=args or ["--help"],
-                prog="diorama",
-                description=(diorama.__doc__ or "").partition("\n")[0],
-            )
-            return command.run()
+        with raising_on_signals():
+            return _run(args or ["--help"])
     except DioramaError as error:
-        _tell(f"error: {error}")
+        tell(f"error: {error}")
         return EXIT_USER
     except KeyboardInterrupt:
-        _tell("interrupted")
-        return EXIT_SIGNAL + (_interrupts[-1] if _interrupts else signal.SIGINT)
+        tell("interrupted")
+        return EXIT_SIGNAL + (received[-1] if received else signal.SIGINT)
     except BrokenPipeError:
         # Whoever read our output has seen enough; Python would complain once more while exiting.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_SIGNAL + getattr(signal, "SIGPIPE", 13)
 
 
-class _Report:
-    """What `--json` prints: the command, and for each input its outputs, timings and error."""
+def _run(args: Sequence[str]) -> int:
+    import tyro
 
-    def __init__(self, command: str, as_json: bool) -> None:
-        self._command, self._as_json = command, as_json
-        self._results: list[dict[str, Any]] = []
-        self._error: str | None = None
-        self._began = time.perf_counter()
+    from diorama.commands import Command
 
-    def begin(self, source: str) -> dict[str, Any]:
-        """A result to fill in."""
-        self._results.append({"input": source, "outputs": [], "error": None, "timings_s": {}})
-        return self._results[-1]
-
-    @property
-    def exit_code(self) -> int:
-        """0 if every input came through."""
-        return EXIT_USER if any(result["error"] for result in self._results) else 0
-
-    def __enter__(self) -> "_Report":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is not None and not isinstance(error, DioramaError):
-            return
-        failed = [result for result in self._results if result["error"]]
-        if self._as_json:
-            document = {
-                "command": self._command,
-                "version": diorama.__version__,
-                "ok": error is None and not failed,
-                "error": None if error is None else str(error),
-                "seconds": round(time.perf_counter() - self._began, 4),
-                "results": self._results,
-            }
-            _say(json.dumps(document, indent=1, ensure_ascii=False))
-        else:
-            for result in self._results:
-                for output in result["outputs"]:
-                    _say(output)
-        if failed and len(self._results) > 1:
-            _tell(f"{len(failed)} of {len(self._results)} failed")
-
-
-class _Display:
-    """Progress on stderr: one bar a photo on a terminal, plain lines elsewhere."""
-
-    def __init__(self, num_inputs: int) -> None:
-        self._num_inputs = num_inputs
-        self._num_begun = 0
-        self._progress: Progress | None = None
-
-    def begin(self, title: str) -> "_Stages":
-        """The next input's stages."""
-        self._num_begun += 1
-        if self._num_inputs > 1:
-            title = f"[{self._num_begun}/{self._num_inputs}] {title}"
-        return _Stages(title, self._progress)
-
-    def __enter__(self) -> "_Display":
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-            self._progress = Progress(
-                SpinnerColumn(finished_text="[green]✓"),
-                TextColumn("{task.description}"),
-                TextColumn("[cyan]{task.fields[stage]}"),
-                TimeElapsedColumn(),
-                console=Console(stderr=True),
-                redirect_stdout=False,
-            )
-            self._progress.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-
-
-class _Stages:
-    """Shows which stage of an input is at work and keeps how long each took."""
-
-    def __init__(self, title: str, progress: "Progress | None") -> None:
-        self._title, self._progress = title, progress
-        self._timings: dict[str, float] = {}
-        self._stage: str | None = None
-        self._since = time.perf_counter()
-        self._task: TaskID | None = None
-        if progress is not None:
-            from rich.markup import escape
-
-            self._task = progress.add_task(escape(title), total=1, stage="")
-
-    def begin(self, stage: str) -> None:
-        """End the stage before and begin this one."""
-        _stop_if_interrupted()
-        self._close()
-        self._stage = stage
-        if self._progress is None:
-            _tell(f"{self._title}: {stage}")
-        elif self._task is not None:
-            self._progress.update(self._task, stage=stage)
-
-    def end(self) -> dict[str, float]:
-        """Seconds for each stage, in order."""
-        self._close()
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, stage="", completed=1)
-        return {stage: round(seconds, 4) for stage, seconds in self._timings.items()}
-
-    def _close(self) -> None:
-        now = time.perf_counter()
-        if self._stage is not None:
-            self._timings[self._stage] = now - self._since
-        self._stage, self._since = None, now
-
-
-@contextlib.contextmanager
-def _raising_on_signals() -> Iterator[None]:
-    """Let SIGINT and SIGTERM raise `KeyboardInterrupt`, so that every scratch file is removed.
-
-    A signal that arrives inside a callback from compiled code is reported and dropped there; it
-    stays in `_interrupts`, and the next stage stops for it.
-    """
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        del frame
-        _interrupts.append(signum)
-        raise KeyboardInterrupt
-
-    before = {s: signal.signal(s, interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
-
-
-def _stop_if_interrupted() -> None:
-    if _interrupts:
-        raise KeyboardInterrupt
-
-
-def _formats(text: str) -> list[str]:
-    """The formats asked for, checked, without repeats; the scene itself comes first."""
-    from diorama.export import find_format
-
-    names = [name.strip().lower().removeprefix(".") for name in text.split(",") if name.strip()]
-    names = list(dict.fromkeys(find_format(name).name for name in names))
-    scene = "zip" if "zip" in names else "diorama"
-    return [scene, *(name for name in names if name != scene)]
-
-
-def _unique_names(images: Sequence[str]) -> list[str]:
-    """Each image's stem; "cat-2" for a second cat."""
-    names: list[str] = []
-    for image in images:
-        stem = Path(image).stem or "photo"
-        name, count = stem, 1
-        while name in names:
-            count += 1
-            name = f"{stem}-{count}"
-        names.append(name)
-    return names
-
-
-def _facts(scene: "Scene") -> dict[str, Any]:
-    texture = scene.photo.texture
-    return {
-        "models": scene.provenance.get("models", {}),
-        "seed": scene.provenance.get("config", {}).get("seed"),
-        "size": [scene.camera.width, scene.camera.height],
-        "texture_size": [texture.shape[1], texture.shape[0]],
-        "fov_deg": round(scene.camera.fov_deg, 3),
-        "metric": scene.metric,
-        "num_masks": len(scene.masks.ids),
-        "num_layers": len(scene.layers),
-    }
-
-
-def _page(path: Path) -> bytes:
-    if path.suffix.lower() not in (".html", ".htm"):
-        import tempfile
-
-        from diorama.export import write
-        from diorama.scene import open_scene
-
-        scene = open_scene(path)
-        with tempfile.TemporaryDirectory(prefix="diorama-") as folder:
-            write(scene, Path(folder) / "scene.html")
-            return (Path(folder) / "scene.html").read_bytes()
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
-
-
-def _tell(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    command = tyro.cli(
+        Command,  # pyright: ignore[reportArgumentType] (a union of annotated types)
+        args=args,
+        prog="diorama",
+        description=(diorama.__doc__ or "").partition("\n")[0],
+    )
+    return command.run()
 
 
 if __name__ == "__main__":
