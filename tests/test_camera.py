@@ -82,6 +82,14 @@ def test_one_pixel_of_disparity_is_one_pixel_of_parallax() -> None:
     assert disparity_per_px(camera, ViewBox(0, 0, 0)) == math.inf
 
 
+def test_a_telephoto_lens_gets_a_narrower_box_and_the_same_parallax() -> None:
+    wide, tele = Camera.from_fov(1920, 1080, 55), Camera.from_fov(1920, 1080, 5)
+    assert ViewBox.for_camera(wide) == ViewBox()
+    sideways = [ViewBox.for_camera(c).sideways * c.K[0, 0] for c in (wide, tele)]
+    assert sideways[1] == pytest.approx(sideways[0])
+    assert ViewBox.for_camera(Camera.from_fov(1920, 1080, 90)) == ViewBox()
+
+
 @pytest.mark.parametrize("size", [-0.1, math.nan, math.inf])
 def test_a_view_box_has_finite_sizes(size: float) -> None:
     with pytest.raises(InputError, match="finite half sizes"):

@@ -94,6 +94,16 @@ class ViewBox:
         if not all(math.isfinite(s) and s >= 0 for s in sizes):
             raise InputError(f"a view box needs finite half sizes >= 0, got {sizes}")
 
+    @staticmethod
+    def for_camera(camera: Camera) -> "ViewBox":
+        """The default box; for a lens longer than the default, narrower in its proportion.
+
+        A telephoto lens magnifies parallax: unscaled, 400 mm would reveal half a picture.
+        """
+        box = ViewBox()
+        longer = max(1.0, camera.K[0, 0] / focal_from_fov(camera.width, DEFAULT_FOV_DEG))
+        return ViewBox(box.sideways / longer, box.vertical / longer, box.forward)
+
     def corners(self) -> Corners:
         """The eight corners, one (x, y, z) a row."""
         signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float64)

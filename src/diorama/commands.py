@@ -83,9 +83,9 @@ class PhotoCommand:
         from diorama.files import whole_set
         from diorama.pipeline import photo_to_scene
 
-        scene = photo_to_scene(
-            image, view_box=self.view_box, config=self.config, progress=stages.begin
-        )
+        # Left as it is, the box is fitted to each photo's lens.
+        view_box = None if self.view_box == ViewBox() else self.view_box
+        scene = photo_to_scene(image, view_box=view_box, config=self.config, progress=stages.begin)
         with whole_set(self.out) as folder:
             for suffix in formats:
                 stages.begin(f"export {suffix}")

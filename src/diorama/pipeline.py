@@ -14,7 +14,7 @@ from diorama import registry
 from diorama.arrays import Array
 from diorama.camera import ViewBox
 from diorama.config import SceneConfig
-from diorama.depth import DepthResult, canonical_disparity, read_depth
+from diorama.depth import DEPTH_SUFFIXES, DepthResult, canonical_disparity, read_depth
 from diorama.harmonise import harmonise
 from diorama.inpaint import fill_layers
 from diorama.layers import extract_layers
@@ -28,14 +28,12 @@ if TYPE_CHECKING:
 STAGES = ("photo", "depth", "masks", "harmonise", "layers", "inpaint")
 """The stages `photo_to_scene` reports, in order."""
 
-_DEPTH_SUFFIXES = {".png", ".npy", ".npz"}
-
 
 def photo_to_scene(
     source: "str | Path | Image | Array",
     *,
     depth: DepthResult | None = None,
-    view_box: ViewBox = ViewBox(),
+    view_box: ViewBox | None = None,
     config: SceneConfig = SceneConfig(),
     progress: Callable[[str], None] | None = None,
 ) -> Scene:
@@ -44,7 +42,8 @@ def photo_to_scene(
     Args:
         source: a file, a PIL image, or an array (H, W, 3) of uint8 or of float in 0..1.
         depth: depth at hand; instead of `config.depth`.
-        view_box: where the camera will go; holes are filled for it and no more.
+        view_box: where the camera will go; holes are filled for it and no more. None: the default
+            box, narrower for a telephoto lens.
         config: everything else.
         progress: called with each stage's name (of `STAGES`) as it begins.
 
@@ -64,6 +63,9 @@ def photo_to_scene(
         texture_size=config.texture_size,
         fov_deg=config.fov_deg,
     )
+    if view_box is None:
+        view_box = ViewBox.for_camera(photo.camera)
+
     report("depth")
     canonical = canonical_disparity(models.depth(photo), photo)
 
@@ -136,7 +138,7 @@ class _Models:
         self._depth_file = None
         if depth is not None:
             self.names["depth"] = "given"
-        elif Path(config.depth).suffix.lower() in _DEPTH_SUFFIXES:
+        elif Path(config.depth).suffix.lower() in DEPTH_SUFFIXES:
             self._depth_file = Path(config.depth)
             self._depth_kind = config.depth_kind
             self.names["depth"] = self._depth_file.name
