@@ -19,7 +19,7 @@ def link_weights(lab: Array, disparity: Disparity, depth_step: float) -> tuple[A
 
     A link weighs the colour difference ``|lab_p - lab_q| / 8``, at most 254, or `WALL` where
 
-        |d_p - d_q| > depth_step   and   |d_p - d_q| > 0.3 range(d over 6 pixels along the link)
+        |d_p - d_q| > depth_step   and   |d_p - d_q| > 0.35 range(d over 6 pixels along the link)
 
     The second condition tells a step from a ramp: a slanted surface or a blurred edge climbs
     evenly, a fifth of those six pixels' range from each to the next.

@@ -38,7 +38,7 @@ def merge_regions(
         weights: (C + K,) float64: w, v.
         difference: neighbours that differ by less merge.
         most: above so many regions they merge although they differ by more.
-        fewest: at so many or less only what differs by less than a third merges.
+        fewest: at so many or less only what differs by less than half of it merges.
         speck: regions of fewer pixels merge in any case.
 
     Returns:

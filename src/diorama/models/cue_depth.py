@@ -19,11 +19,13 @@ import numpy as np
 
 from diorama.arrays import Alpha, Array, Labels, check_rgb
 from diorama.depth import DepthResult
-from diorama.models.region_merging import RegionMerging
+from diorama.models.region_merging import RegionMerging, RegionMergingConfig
 from diorama.photo import Photo
 
 WORK_SIZE = 320
 """Long side in pixels at which the cues are computed; they are broad."""
+SEGMENTER = RegionMerging(RegionMergingConfig(difference=26.0))
+"""Finer than masks need to be: a region that is half sky would be neither."""
 EDGE_SIGMA_PX = 2.0
 """Blur of the result at that size."""
 HORIZON_OUTDOORS, HORIZON_INDOORS = 0.52, 0.3
@@ -51,7 +53,7 @@ class CueDepth:
         size = max(1, round(width * scale)), max(1, round(height * scale))
         rgb = np.clip(cv2.resize(photo.rgb, size, interpolation=cv2.INTER_AREA), 0, 1)
         small = Photo(rgb, photo.texture, photo.camera.resized(*size), photo.name)
-        labels = RegionMerging().segment(small, np.zeros(rgb.shape[:2], np.float32)).labels
+        labels = SEGMENTER.segment(small, np.zeros(rgb.shape[:2], np.float32)).labels
         lab = cv2.cvtColor(cv2.convertScaleAbs(rgb, alpha=255), cv2.COLOR_RGB2LAB)
         sky = _sky(lab, labels)
         cues = _cues(lab, labels, outdoors=bool(sky.any()))
@@ -111,7 +113,7 @@ def _sky(lab: Array, labels: Labels) -> Alpha:
     )
     y = np.repeat(np.arange(luma.shape[0]), luma.shape[1]) / luma.shape[0]
     middle = np.bincount(flat, y) / area
-    brighter = level > np.percentile(luma[luma.shape[0] // 3 :], 80) + 15
+    brighter = level > np.percentile(luma[luma.shape[0] // 2 :], 80) + 15
     smooth = rough < 3.2
     blue = smooth & (a < 136) & ((b < 119) | (brighter & (b < 124) & (level > 160)))
     glaring = (rough < 7) & brighter & (level > 235) & (a < 130) & (b < 130)
@@ -121,16 +123,19 @@ def _sky(lab: Array, labels: Labels) -> Alpha:
     chosen = sky & (np.bincount(labels[0], minlength=len(area)) > 0.05 * labels.shape[1])
     top, certain = chosen[labels[0]], (blue | glaring)[labels[0]]
     least_width = 0.25 if certain[top].any() else 0.6
-    if top.mean() < least_width or area[chosen].sum() < 0.05 * flat.size:
+    if top.mean() < least_width or area[chosen].sum() < 0.03 * flat.size:
         return np.zeros(labels.shape, np.float32)
-    # Clouds and what lies behind branches: sky-coloured, and touching what is sky already.
+    # Clouds, and slivers along the skyline: sky-coloured, or coloured as the sky there is.
+    color = np.stack([level, a, b], 1)
+    mean = (color[chosen] * area[chosen, None]).sum(0) / area[chosen].sum()
+    sky |= np.abs(color - mean).max(1) < 8
     for _ in range(4):
         near = cv2.dilate(chosen[labels].astype(np.uint8), np.ones((5, 5), np.uint8))
         chosen |= sky & (np.bincount(flat, near.ravel()) > 0)
     return chosen[labels].astype(np.float32)
 
 
-def _refine(sky: Alpha, rgb: Array, fine: Array) -> Alpha:
+def _refine(sky: Array, rgb: Array, fine: Array) -> Array:
     """(H, W) float32: sky at the photo's size; beside its border colour decides.
 
     Every pixel within a few small pixels of the border goes to the side whose local mean colour is

@@ -34,6 +34,8 @@ SPECK_AREA = 8
 """Fewer pixels than this are no mask in any case: noise of a depth file, mixed pixels."""
 CHANNEL_WEIGHTS = (0.3, 1.0, 1.0, 0.3)
 """Of the distances in L, a, b (8-bit levels; L counts 2.55 times as many) and detail."""
+DETAIL_WIDTH_PX = 17
+"""Fine detail over less than this is an edge, not a texture."""
 EDGE_WEIGHT, RELIEF_WEIGHT = 1.0, 600.0
 """Of the image gradient (levels), and of relief (shares of the range of disparity) on a border."""
 
@@ -45,10 +47,10 @@ class RegionMergingConfig:
     depth_step: float = 0.015
     """The least sharp step between neighbouring pixels, as a share of the range of disparity
     (98th less 2nd percentile), that parts two masks in every case."""
-    difference: float = 52.0
+    difference: float = 50.0
     """Regions that differ by less merge; about levels of 8-bit Lab."""
     min_masks: int = 10
-    """At this number or below, only regions that differ by less than a third of that merge."""
+    """At this number or below, only regions that differ by less than half of that merge."""
     max_masks: int = 150
     """Above this number, regions merge although they differ by more; depth steps keep theirs."""
 
@@ -152,10 +154,13 @@ def _seeds(right: Array, down: Array) -> Array:
 
 
 def _channels(lab: Array) -> Array:
-    """(H, W, 4) uint8: Lab and the energy of fine detail."""
+    """(H, W, 4) uint8: Lab and the energy of fine detail, where it covers an area."""
     luma = lab[..., 0].astype(np.float32)
-    detail = cv2.GaussianBlur(np.abs(luma - cv2.GaussianBlur(luma, (0, 0), 1.5)), (0, 0), 2.5)
-    return np.dstack([lab, cv2.convertScaleAbs(detail, alpha=8)])
+    detail = np.abs(luma - cv2.GaussianBlur(luma, (0, 0), 1.5))
+    detail = cv2.convertScaleAbs(cv2.GaussianBlur(detail, (0, 0), 1.5), alpha=8)
+    # The opening removes what is narrow: the detail of an edge belongs to no region beside it.
+    kernel = np.ones((DETAIL_WIDTH_PX, DETAIL_WIDTH_PX), np.uint8)
+    return np.dstack([lab, cv2.morphologyEx(detail, cv2.MORPH_OPEN, kernel)])
 
 
 def _gradient(lab: Array) -> Array:
@@ -182,7 +187,7 @@ def _borders(
     """Measure every border of a partition."""
     width = labels.shape[1]
     flat, pairs, sums = labels.ravel(), [], []
-    gradient, relief, flat_disparity = gradient.ravel(), relief.ravel(), disparity.ravel()
+    gradient, relief, values = gradient.ravel(), relief.ravel(), disparity.ravel()
     for step, weights in ((1, right), (width, down)):
         if step == 1:
             at = np.flatnonzero(labels[:, :-1] != labels[:, 1:])
@@ -190,13 +195,19 @@ def _borders(
         else:
             at = np.flatnonzero(labels[:-1] != labels[1:])
         pairs.append(np.stack([flat[at], flat[at + step]], 1).astype(np.int64))
+        walls = weights == WALL
+        plain = np.where(walls, 0, weights).ravel()
+        # The gradient is wide: it is due to the border only where this runs along the ridge, and
+        # no more of it than the link itself climbs (it weighs 8 a level).
+        peak = np.max([plain.take(at + k * step, mode="clip") for k in (-2, -1, 1, 2)], axis=0)
+        ridge = 2 * plain[at].astype(np.int32) >= peak
         sums.append(
             np.stack(
                 [
                     np.ones(len(at)),
-                    weights.ravel()[at] == WALL,
-                    np.abs(flat_disparity[at] - flat_disparity[at + step]),
-                    np.maximum(gradient[at], gradient[at + step]),
+                    walls.ravel()[at],
+                    np.abs(values[at] - values[at + step]),
+                    ridge * np.minimum(np.maximum(gradient[at], gradient[at + step]), plain[at]),
                     np.maximum(relief[at], relief[at + step]),
                 ],
                 1,

@@ -19,7 +19,7 @@ def _is_step(disparity, y, x, dy, dx, depth_step):
         xx = min(max(x + k * dx, 0), width - 1)
         low = min(low, disparity[yy, xx])
         high = max(high, disparity[yy, xx])
-    return step > np.float32(0.3) * (high - low)
+    return step > np.float32(0.35) * (high - low)
 
 
 @njit(nogil=True, cache=True)

@@ -62,7 +62,7 @@ def merge_regions(
             continue
         limit = np.inf if count > most else difference
         if count <= fewest:
-            limit = difference / 3
+            limit = difference / 2
         if not cost[best] < limit:
             break
         keep, gone = pairs[best, 0], pairs[best, 1]
