@@ -1,0 +1,267 @@
+"""Inpaint: colour and disparity for what the photo does not show.
+
+Context comes from the layer itself and never from the occluder in front of it. Disparity is
+continued as a plane plus a harmonic rest,
+
+``d = plane + u``,   Laplace u = 0 in the hole,   u = d - plane where known,   du/dn = 0 elsewhere,
+
+because a plane in space is affine in disparity: a floor runs on exactly. It is never nearer than
+the occluder. Colour comes from an `Inpainter`, all layers' holes as one batch. At last both are
+continued beyond the layer's outline, so that filtering a texture there never pulls in black.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from diorama.arrays import Array, Disparity, Mask, Rgb, Rgba, check_array, check_disparity
+from diorama.errors import InputError
+from diorama.kernels.harmonic import nearest_values, solve_harmonic
+from diorama.layers import Layer
+from diorama.photo import Photo
+from diorama.runtime import run_tasks
+
+SAMPLE_STEPS = (1, 2, 3, 5, 7, 10, 13, 17, 22, 28)
+"""Distances in pixels from the hole, relative to a ring of 28, at which the known side is sampled
+for its plane: densest where the plane must hold."""
+
+MIN_SAMPLES = 24
+"""Fewer samples than this do not make a plane."""
+
+IRLS_ROUNDS = 8
+"""Reweightings; the plane no longer moves after five or six."""
+
+RIDGE = 1e-6
+"""Of a plane's normal equations, relative to the number of samples."""
+
+PLANE_GAIN = 0.7
+"""A plane is used where it leaves less than this share of a constant's residuals."""
+
+
+@dataclass(frozen=True)
+class InpaintConfig:
+    """How holes are filled."""
+
+    plane_reach_px: int = 28
+    """How far from the hole, in pixels, the known side tells the plane of its disparity."""
+
+    def __post_init__(self) -> None:
+        if self.plane_reach_px < 4:
+            raise InputError(f"plane_reach_px must be at least 4, got {self.plane_reach_px}")
+
+
+@dataclass(frozen=True)
+class FillTask:
+    """One layer's hole and what may be known about its surroundings."""
+
+    rgb: Rgb
+    """(H, W, 3) float32; colours are valid where `known`."""
+    known: Mask
+    """(H, W) bool: where colours may be taken from."""
+    hole: Mask
+    """(H, W) bool, disjoint from `known`: what must be filled. The rest is the occluder or
+    nothing and must not be looked at."""
+
+
+class Inpainter(Protocol):
+    """Anything that invents the colours of holes."""
+
+    def inpaint(self, tasks: Sequence[FillTask], *, seed: int) -> list[Rgb]:
+        """Fill all tasks' holes.
+
+        Returns one (H, W, 3) float32 in 0..1 a task, equal to its `rgb` where `known`, filled where
+        `hole`, anything elsewhere. Must not change its arguments, must not look at pixels that are
+        neither `known` nor `hole`, and must be deterministic under `seed`. Raises `DioramaError`
+        with one line where a task cannot be filled.
+        """
+        ...
+
+
+def fill_layers(
+    photo: Photo,
+    layers: Sequence[Layer],
+    disparity: Disparity,
+    *,
+    inpainter: Inpainter,
+    config: InpaintConfig | None = None,
+    seed: int = 0,
+) -> tuple[Layer, ...]:
+    """Fill every layer's hole with colour and disparity and bleed both beyond its outline.
+
+    Args:
+        photo: whose size the layers have.
+        layers: back to front; colour and disparity are undefined in `hole`.
+        disparity: (H, W) what the photo shows, harmonised: where a hole is, its occluder's.
+        inpainter: fills colour.
+        config: settings.
+        seed: of the inpainter.
+
+    Returns:
+        The layers in the same order, alpha, hole and mask ids unchanged.
+
+    Raises:
+        InputError: sizes do not agree.
+    """
+    config = config or InpaintConfig()
+    check_disparity(disparity, like=photo.rgb)
+    for layer in layers:
+        check_array("layer.rgba", layer.rgba, dtype=np.float32, shape=(*disparity.shape, 4))
+    tasks = {i: _fill_task(layer) for i, layer in enumerate(layers) if layer.hole.any()}
+    colors = dict(zip(tasks, inpainter.inpaint(list(tasks.values()), seed=seed), strict=True))
+
+    def finish(index: int) -> Layer:
+        layer = layers[index]
+        rgba, filled = layer.rgba.copy(), layer.disparity
+        if index in tasks:
+            rgba[layer.hole, :3] = colors[index][layer.hole]
+            known = tasks[index].known
+            filled = fill_disparity(
+                filled, known, layer.hole, upper=disparity, reach_px=config.plane_reach_px
+            )
+        rgba, filled = _bleed(rgba, filled)
+        return replace(layer, rgba=rgba, disparity=filled)
+
+    return tuple(run_tasks([lambda i=i: finish(i) for i in range(len(layers))]))
+
+
+def _fill_task(layer: Layer) -> FillTask:
+    rgb = np.ascontiguousarray(layer.rgba[..., :3])
+    return FillTask(rgb, (layer.rgba[..., 3] >= 1) & ~layer.hole, layer.hole)
+
+
+def fill_disparity(
+    disparity: Disparity,
+    known: Mask,
+    hole: Mask,
+    *,
+    upper: Disparity | None = None,
+    reach_px: int = InpaintConfig.plane_reach_px,
+) -> Disparity:
+    """Continue disparity into a hole: a robust plane plus a harmonic rest.
+
+    Every connected part of the hole has its own plane, fitted by iteratively reweighted least
+    squares (Cauchy weights) to known samples beside it; where a plane explains them hardly better
+    than a constant, there is none. A part that touches nothing known takes the nearest known value.
+
+    Args:
+        disparity: (H, W) float32; read where `known` only.
+        known: (H, W) bool.
+        hole: (H, W) bool, disjoint from `known`.
+        upper: (H, W) the occluder's disparity, which the fill never exceeds.
+        reach_px: how far from the hole samples are taken.
+
+    Returns:
+        (H, W) float32: `disparity` with the hole filled, >= 0 there.
+
+    Raises:
+        InputError: shapes or dtypes do not agree.
+    """
+    shape = disparity.shape
+    check_array("disparity", disparity, dtype=np.float32, shape=(None, None))
+    check_array("known", known, dtype=np.bool_, shape=shape)
+    check_array("hole", hole, dtype=np.bool_, shape=shape)
+    filled = disparity.copy()
+    if not hole.any():
+        return filled
+    box = _bounding_box(hole, margin=reach_px + 1)
+    near, gap, values = known[box], hole[box], disparity[box]
+    count, labels = cv2.connectedComponents(gap.view(np.uint8), connectivity=4)
+    parts = labels.astype(np.int32, copy=False)
+    samples = _samples(values, near, gap, parts, reach_px)
+    at = np.nonzero(gap)
+    part = parts[at]
+    slopes = _robust_slopes(*samples, count)[part]
+    solved = solve_harmonic(disparity[..., None], known, hole, slopes=slopes)[:, 0]
+    limit = np.inf if upper is None else upper[box][at]
+    filled[box][at] = np.clip(solved, 0, limit)
+    return filled
+
+
+def _bounding_box(mask: Mask, *, margin: int) -> tuple[slice, slice]:
+    """The box around what is set, `margin` larger on all sides, inside the picture."""
+    spans = []
+    for axis in (1, 0):
+        where = np.flatnonzero(mask.any(axis))
+        spans.append(slice(max(0, int(where[0]) - margin), int(where[-1]) + 1 + margin))
+    return spans[0], spans[1]
+
+
+def _samples(
+    values: Disparity, known: Mask, hole: Mask, parts: Array, reach_px: int
+) -> tuple[Array, Array, Array, Array]:
+    """Part, x, y and value of known pixels on the four straight lines out of every hole pixel."""
+    height, width = hole.shape
+    found = []
+    for dy, dx in ((0, -1), (0, 1), (-1, 0), (1, 0)):
+        rows, columns = np.nonzero(hole & _shifted(known, dy, dx))
+        part = parts[rows, columns]
+        for step in sorted({max(1, round(s * reach_px / SAMPLE_STEPS[-1])) for s in SAMPLE_STEPS}):
+            y, x = rows + dy * step, columns + dx * step
+            inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+            rows, columns, part, y, x = (a[inside] for a in (rows, columns, part, y, x))
+            # A line ends where the known side does: beyond may lie another surface.
+            here = known[y, x]
+            rows, columns, part, y, x = (a[here] for a in (rows, columns, part, y, x))
+            found.append((part, x, y, values[y, x]))
+    part, x, y, value = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    return part, x.astype(np.float64), y.astype(np.float64), value.astype(np.float64)
+
+
+def _shifted(mask: Mask, dy: int, dx: int) -> Mask:
+    """`mask` read one pixel further along (dy, dx); False beyond the picture."""
+    result = np.zeros_like(mask)
+    height, width = mask.shape
+    to_y, to_x = slice(max(0, -dy), height - max(0, dy)), slice(max(0, -dx), width - max(0, dx))
+    from_y, from_x = slice(max(0, dy), height - max(0, -dy)), slice(max(0, dx), width + min(0, dx))
+    result[to_y, to_x] = mask[from_y, from_x]
+    return result
+
+
+def _robust_slopes(part: Array, x: Array, y: Array, value: Array, count: int) -> Array:
+    """(count, 2) float32: each part's slope along x and y, 0 where a constant does as well.
+
+    Iteratively reweighted least squares for all parts at once; float64 because normal equations
+    square the condition number.
+    """
+
+    def total(quantity: Array) -> Array:
+        return np.bincount(part, quantity, count)
+
+    def mean(weight: Array, quantity: Array) -> Array:
+        return total(weight * quantity) / np.maximum(total(weight), 1e-9)
+
+    ones = np.ones_like(x)
+    x, y = x - mean(ones, x)[part], y - mean(ones, y)[part]
+    radius = np.maximum(np.sqrt(mean(ones, x * x + y * y)), 1.0)  # (count,)
+    basis = np.stack([x / radius[part], y / radius[part], ones], 1)  # (m, 3)
+    # Along a straight outline the slope across it may rest on little: a ridge holds it at 0.
+    ridge = RIDGE * np.maximum(total(ones), 1)[:, None, None] * np.eye(3)
+    weight, plane = ones, np.zeros((count, 3))
+    residual, scale = np.abs(value), mean(ones, np.abs(value))
+    for _ in range(IRLS_ROUNDS):
+        normal = np.empty((count, 3, 3))
+        for i in range(3):
+            for j in range(i, 3):
+                normal[:, i, j] = normal[:, j, i] = total(weight * basis[:, i] * basis[:, j])
+        pull = np.stack([total(weight * basis[:, i] * value) for i in range(3)], 1)
+        plane = np.linalg.solve(normal + ridge, pull[..., None])[..., 0]  # (count, 3)
+        residual = np.abs((basis * plane[part]).sum(1) - value)
+        scale = np.maximum(mean(weight, residual), 1e-7)
+        weight = 1 / (1 + np.square(residual / (2 * scale[part])))
+    flat = np.abs(mean(weight, value)[part] - value)
+    good = (total(ones) >= MIN_SAMPLES) & (scale < PLANE_GAIN * mean(weight, flat))
+    return np.where(good[:, None], plane[:, :2] / radius[:, None], 0).astype(np.float32)
+
+
+def _bleed(rgba: Rgba, disparity: Disparity) -> tuple[Rgba, Disparity]:
+    """Continue colour and disparity to where alpha is 0, by the nearest pixel that has them."""
+    covered = rgba[..., 3] > 0
+    if covered.all() or not covered.any():
+        return rgba, disparity
+    both = np.dstack([rgba[..., :3], disparity])
+    spread = nearest_values(both, covered)
+    rgba = np.dstack([np.where(covered[..., None], rgba[..., :3], spread[..., :3]), rgba[..., 3]])
+    return rgba, np.where(covered, disparity, spread[..., 3])

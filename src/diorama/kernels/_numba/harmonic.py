@@ -1,0 +1,102 @@
+"""Preconditioned conjugate gradients on the pixels of a hole; see `kernels.harmonic`."""
+
+import numpy as np
+from numba import njit
+
+
+@njit(nogil=True, cache=True)
+def _sweep(first, size, step, neighbours, weights, diagonals, rhs, x):
+    """One Gauss-Seidel sweep over a level, forwards (step 1) or backwards (step -1)."""
+    begin = 0 if step > 0 else size - 1
+    for k in range(size):
+        i = first + begin + step * k
+        total = rhs[i]
+        for e in range(4):
+            j = neighbours[i, e]
+            if j < size:
+                total += weights[i, e] * x[first + j]
+        x[i] = total / diagonals[i]
+
+
+@njit(nogil=True, cache=True)
+def _residual(first, size, neighbours, weights, diagonals, rhs, x, out):
+    """Out = rhs - A x on one level."""
+    for i in range(first, first + size):
+        total = rhs[i] - diagonals[i] * x[i]
+        for e in range(4):
+            j = neighbours[i, e]
+            if j < size:
+                total += weights[i, e] * x[first + j]
+        out[i] = total
+
+
+@njit(nogil=True, cache=True)
+def _cycle(offsets, neighbours, weights, diagonals, parents, rhs, x, residual):
+    """One symmetric V-cycle from zero: x[:n] approximates the solution for rhs[:n]."""
+    levels = offsets.size - 1
+    for level in range(levels):
+        first, size = offsets[level], offsets[level + 1] - offsets[level]
+        x[first : first + size] = 0
+        _sweep(first, size, 1, neighbours, weights, diagonals, rhs, x)
+        if level < levels - 1:
+            _residual(first, size, neighbours, weights, diagonals, rhs, x, residual)
+            coarse = offsets[level + 1]
+            rhs[coarse : offsets[level + 2]] = 0
+            for i in range(first, first + size):
+                rhs[coarse + parents[i]] += residual[i]
+    for level in range(levels - 1, -1, -1):
+        first, size = offsets[level], offsets[level + 1] - offsets[level]
+        if level < levels - 1:
+            coarse = offsets[level + 1]
+            for i in range(first, first + size):
+                x[i] += x[coarse + parents[i]]
+        else:
+            for _ in range(8):
+                _sweep(first, size, -1, neighbours, weights, diagonals, rhs, x)
+                _sweep(first, size, 1, neighbours, weights, diagonals, rhs, x)
+        _sweep(first, size, -1, neighbours, weights, diagonals, rhs, x)
+
+
+@njit(nogil=True, cache=True)
+def solve(offsets, neighbours, weights, diagonals, parents, pull, tolerance, max_iterations):
+    """Conjugate gradients from zero; returns (n,) float32. Sums run in index order."""
+    n = pull.size
+    total = offsets[-1]
+    x = np.zeros(n, np.float32)
+    r = np.zeros(total, np.float32)
+    z = np.zeros(total, np.float32)
+    scratch = np.zeros(total, np.float32)
+    rhs = np.zeros(total, np.float32)
+    p = np.zeros(n, np.float32)
+    zero = np.zeros(n, np.float32)
+    norm = 0.0
+    for i in range(n):
+        r[i] = pull[i]
+        norm += pull[i] * pull[i]
+    limit = norm * tolerance * tolerance
+    rho_old = 1.0
+    for iteration in range(max_iterations):
+        if norm <= limit:
+            break
+        rhs[:n] = r[:n]
+        _cycle(offsets, neighbours, weights, diagonals, parents, rhs, z, scratch)
+        rho = 0.0
+        for i in range(n):
+            rho += r[i] * z[i]
+        beta = rho / rho_old if iteration > 0 else 0.0
+        for i in range(n):
+            p[i] = z[i] + np.float32(beta) * p[i]
+        _residual(0, n, neighbours, weights, diagonals, zero, p, scratch)  # -A p
+        curvature = 0.0
+        for i in range(n):
+            curvature -= p[i] * scratch[i]
+        if curvature <= 0.0:
+            break
+        step = np.float32(rho / curvature)
+        norm = 0.0
+        for i in range(n):
+            x[i] += step * p[i]
+            r[i] += step * scratch[i]
+            norm += r[i] * r[i]
+        rho_old = rho
+    return x
