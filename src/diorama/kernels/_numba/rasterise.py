@@ -167,6 +167,7 @@ def _shade(w, s, t, texels, texel_starts, texture_sizes, tolerance, rgb, alpha, 
             if a > HALF and front == ZERO:
                 front = nearness
             if light < CLEAR:
+                light = ZERO
                 break
         rgb[column, 0] = red
         rgb[column, 1] = green
