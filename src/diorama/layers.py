@@ -34,6 +34,7 @@ from diorama.errors import InputError
 from diorama.masks import Masks
 from diorama.matting import EdgeMatte, MattingConfig, edge_matte
 from diorama.photo import Photo
+from diorama.runtime import run_tasks
 
 MAD_TO_SIGMA = 1.4826
 """The MAD of normal noise times this is its standard deviation."""
@@ -556,28 +557,57 @@ def _holes(
     does not reach much farther than its own thickness; only the farthest is kept whatever the
     distance, so that nothing is left open.
     """
-    height, width = index.shape
     reach = edges.parallax_px + margin_px + np.where(edges.tears, band_px, 0.0)
+    claims = run_tasks(
+        [
+            lambda layer=layer: _claim(index, layer, edges, reach, margin_px)
+            for layer in range(num_layers)
+        ]
+    )
+    nearest = np.full(index.shape, np.inf, np.float32)
     holes: list[Mask] = []
-    nearest = np.full((height, width), np.inf, np.float32)
-    for layer in range(num_layers):
-        seen = (index == layer).astype(np.uint8)
-        here = edges.layer[:, 1] == layer
-        beside, radii = edges.pixel[here, 1], reach[here]
-        _, part = cv2.connectedComponents(seen)
-        depth = cv2.distanceTransform(seen, cv2.DIST_L2, 3)
-        thickness = np.zeros(int(part.max()) + 1, np.float32)
-        np.maximum.at(thickness, part[seen > 0], depth[seen > 0])
-        own = np.minimum(radii, THICKNESS_REACH * thickness[part.ravel()[beside]] + margin_px)
-        away = cv2.distanceTransform(1 - seen, cv2.DIST_L2, 3)
-
-        hidden = index > layer
-        first = np.isinf(nearest)
-        hole = hidden & _discs(beside, radii, height, width) & first
-        hole |= hidden & _discs(beside, own, height, width) & (away <= nearest + margin_px)
-        nearest = np.where(hole, np.minimum(nearest, away), nearest)
+    for claim in claims:
+        hole = np.zeros(index.shape, bool)
+        if claim is not None:
+            cut, far, sure, away = claim
+            before = nearest[cut]
+            hole[cut] = far & np.isinf(before) | sure & (away <= before + margin_px)
+            nearest[cut] = np.where(hole[cut], np.minimum(before, away), before)
         holes.append(hole)
     return holes
+
+
+def _claim(
+    index: Labels, layer: int, edges: _LayerEdges, reach: Array, margin_px: float
+) -> tuple[tuple[slice, slice], Array, Array, Array] | None:
+    """What one layer reaches under what is in front of it, within the returned cut of the frame.
+
+    Returns:
+        The cut; the hidden pixels within reach; those within reach of something that thick; and
+        every pixel's distance to where the layer is seen. None if the layer borders on nothing.
+    """
+    height, width = index.shape
+    here = edges.layer[:, 1] == layer
+    beside, radii = edges.pixel[here, 1], reach[here]
+    if not len(beside):
+        return None
+    y, x = beside // width, beside % width
+    border = int(radii.max()) + 2
+    top, left = max(0, int(y.min()) - border), max(0, int(x.min()) - border)
+    bottom, right = min(height, int(y.max()) + border), min(width, int(x.max()) + border)
+    cut = (slice(top, bottom + 1), slice(left, right + 1))
+    y, x = y - top, x - left
+    local = index[cut]
+    seen = (local == layer).astype(np.uint8)
+    part = cv2.connectedComponents(seen, connectivity=4)[1]
+    depth = cv2.distanceTransform(seen, cv2.DIST_L2, 3)
+    thickness = np.zeros(int(part.max()) + 1, np.float32)
+    np.maximum.at(thickness, part[seen > 0], depth[seen > 0])
+    own = np.minimum(radii, THICKNESS_REACH * thickness[part[y, x]] + margin_px)
+    hidden = local > layer
+    away = cv2.distanceTransform(1 - seen, cv2.DIST_L2, 3)
+    far, sure = (hidden & _discs(y, x, r, *local.shape) for r in (radii, own))
+    return cut, far, sure, away
 
 
 def _layer(
@@ -616,23 +646,23 @@ def _continued(disparity: Disparity, seen: Mask, pixels: Array) -> Disparity:
     return out
 
 
-def _discs(pixels: Array, radii: Array, height: int, width: int) -> Mask:
+def _discs(y: Array, x: Array, radii: Array, height: int, width: int) -> Mask:
     """The union of discs.
 
     Their spans are marked as differences and summed along rows, so that the cost grows with the
     discs' heights and not with their areas.
     """
-    marks = np.zeros(height * (width + 1))
-    largest = int(radii.max(initial=0.0))
+    marks = np.zeros(height * (width + 1), np.int32)
+    largest = int(radii.max())
     dy = np.arange(-largest, largest + 1)
     per_chunk = max(1, DISC_SPANS_AT_ONCE // len(dy))
-    for begin in range(0, len(pixels), per_chunk):
-        at, radius = pixels[begin : begin + per_chunk, None], radii[begin : begin + per_chunk, None]
-        row = at // width + dy
+    for begin in range(0, len(y), per_chunk):
+        chunk = slice(begin, begin + per_chunk)
+        row, radius = y[chunk, None] + dy, radii[chunk, None]
         inside = (np.abs(dy) <= radius) & (row >= 0) & (row < height)
         half = np.sqrt(np.maximum(radius**2 - dy**2, 0)).astype(np.int64)[inside]
-        x = np.broadcast_to(at % width, row.shape)[inside]
+        middle = np.broadcast_to(x[chunk, None], row.shape)[inside]
         start = row[inside] * (width + 1)
-        marks += np.bincount(start + np.maximum(x - half, 0), minlength=len(marks))
-        marks -= np.bincount(start + np.minimum(x + half + 1, width), minlength=len(marks))
-    return np.cumsum(marks.reshape(height, width + 1), axis=1)[:, :width] > 0
+        np.add.at(marks, start + np.maximum(middle - half, 0), np.int32(1))
+        np.add.at(marks, start + np.minimum(middle + half + 1, width), np.int32(-1))
+    return np.cumsum(marks.reshape(height, width + 1), axis=1, dtype=np.int32)[:, :width] > 0

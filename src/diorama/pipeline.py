@@ -3,7 +3,6 @@
 import dataclasses
 import platform
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,8 +98,7 @@ def photo_to_scene(
         config=config.inpaint,
         seed=config.seed,
     )
-    colors = reconcile(photo.rgb, [(layer.rgba, layer.hole) for layer in layers])
-    layers = tuple(replace(layer, rgba=rgba) for layer, rgba in zip(layers, colors, strict=True))
+    reconcile(photo.rgb, [(layer.rgba, layer.hole) for layer in layers])
 
     return Scene(
         photo=photo,
@@ -135,12 +133,12 @@ class _Models:
         self.names: dict[str, str] = {}
         self.licences: dict[str, str] = {}
         self._given = depth
+        self._depth_kind = config.depth_kind
         self._depth_file = None
         if depth is not None:
             self.names["depth"] = "given"
         elif Path(config.depth).suffix.lower() in DEPTH_SUFFIXES:
             self._depth_file = Path(config.depth)
-            self._depth_kind = config.depth_kind
             self.names["depth"] = self._depth_file.name
         else:
             self._estimator = self._load("depth", config.depth)
