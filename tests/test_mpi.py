@@ -287,6 +287,15 @@ def test_planes_behind_the_camera_are_not_seen():
     assert frame.rgb == pytest.approx(0.9, abs=0.004)
 
 
+def test_looking_away_shows_nothing():
+    mpi = build_mpi([layer(0.9, ramp(0.1, 1.0))], CAMERA)
+    for turn in (1.5, 3.0):
+        c, s = np.cos(turn), np.sin(turn)
+        camera = CAMERA.at()
+        camera.camera_to_world[:3, :3] = [[c, 0, s], [0, 1, 0], [-s, 0, c]]
+        assert not render_mpi(mpi, camera).alpha.any()
+
+
 def test_a_few_wild_pixels_do_not_spread_the_planes():
     wild = ramp(0.2, 0.8)
     wild = np.tile(wild, (4, 4))

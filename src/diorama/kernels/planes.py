@@ -109,6 +109,7 @@ def composite(
     rgb = np.zeros((*out_size, 3), np.float32)
     alpha = np.zeros(out_size, np.float32)
     disparity = np.zeros(out_size, np.float32)
-    args = (tiles, tile_index, *size, homographies, depths, rgb, alpha, disparity)
+    texels = tiles.reshape(-1).view("<u4")
+    args = (texels, tile_index, *size, homographies, depths, rgb, alpha, disparity)
     run_bands(planes.composite, out_size[0], *args, band_rows=TILE)
     return rgb, alpha, disparity

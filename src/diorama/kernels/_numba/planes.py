@@ -4,7 +4,12 @@ import numpy as np
 from numba import njit
 
 TILE = 32
+SHIFT = 5
+MASK = TILE - 1
+SIDE = TILE + 1
+LOW = 0xFFFFFFFF
 NOWHERE = 255
+OUTSIDE = -1
 
 CLEAR = np.float32(1 / 512)
 """Opacity below which nothing is stored: it would round to 0 of 255."""
@@ -115,7 +120,7 @@ def deposit(
                             _beneath(pixel, red * 255.0, green * 255.0, blue * 255.0, amount)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _reach(at, x0, y0, x1, y1, width, height):
     """First and end tile column and row of the source that a rectangle of the output may read."""
     low_x, low_y, high_x, high_y = 1e9, 1e9, -1e9, -1e9
@@ -123,6 +128,8 @@ def _reach(at, x0, y0, x1, y1, width, height):
         x = float(x0 if i & 1 else x1)
         y = float(y0 if i & 2 else y1)
         scale = 1.0 / (at[2, 0] * x + at[2, 1] * y + at[2, 2])
+        if scale <= 0:  # past the plane's horizon: anything may be near it
+            return 0, 0, (width - 1) // TILE + 1, (height - 1) // TILE + 1
         u = (at[0, 0] * x + at[0, 1] * y + at[0, 2]) * scale
         v = (at[1, 0] * x + at[1, 1] * y + at[1, 2]) * scale
         low_x, high_x = min(low_x, u), max(high_x, u)
@@ -135,10 +142,16 @@ def _reach(at, x0, y0, x1, y1, width, height):
 
 
 @njit(nogil=True, cache=True)
+def _rb(texel):
+    """Bytes 0 and 2 of a texel, 32 bits apart."""
+    return (texel & 0xFF) | ((texel & 0xFF0000) << 16)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def composite(
     y0,
     y1,
-    tiles,  # (n, TILE + 1, TILE + 1, 4) uint8
+    texels,  # (n * SIDE * SIDE,) uint32: the tiles' pixels, red in the lowest byte
     tile_index,  # (p, rows, columns) int32
     height,
     width,
@@ -153,6 +166,7 @@ def composite(
     to_unit = np.float32(1 / 255)
     to_weight = np.float32(1 / (255 * 65536))
     clear = np.empty((TILE, TILE), np.float32)  # what still shines through
+    at_u, at_v = np.empty(TILE, np.int32), np.empty(TILE, np.int32)  # in 1/256 pixel
     for x0 in range(0, num_columns, TILE):
         x1 = min(x0 + TILE, num_columns)
         clear[:] = 1
@@ -167,46 +181,56 @@ def composite(
                         empty = False
             if empty:
                 continue
+            # Straight ahead the homography is affine: no division for each pixel.
+            affine = at[2, 0] == 0 and at[2, 1] == 0
+            unit = 1.0 / at[2, 2] if affine else 1.0
+            step_u, step_v, step_w = at[0, 0] * unit, at[1, 0] * unit, at[2, 0]
+            step_d = depths[plane, 0]
             for y in range(y0, y1):
-                # Homogeneous source coordinates, half a pixel less: indices of samples.
-                v_y = y + 0.5
+                line = y + 0.5
+                first_u = (at[0, 1] * line + at[0, 2]) * unit
+                first_v = (at[1, 1] * line + at[1, 2]) * unit
+                first_w = at[2, 1] * line + at[2, 2]
+                first_d = depths[plane, 1] * line + depths[plane, 2]
+                # Where to sample, apart from sampling: this loop has no branches and is vectorised.
+                for x in range(x0, x1):
+                    u, v = first_u + step_u * (x + 0.5), first_v + step_v * (x + 0.5)
+                    scale = 1.0
+                    if not affine:
+                        scale = 1.0 / (first_w + step_w * (x + 0.5))
+                        u, v = u * scale, v * scale
+                    inside = (scale > 0) & (u >= 0) & (u <= width) & (v >= 0) & (v <= height)
+                    u = min(max(u - 0.5, 0.0), right) * 256.0 + 0.5
+                    v = min(max(v - 0.5, 0.0), bottom) * 256.0 + 0.5
+                    at_u[x - x0] = np.int32(u) if inside else OUTSIDE
+                    at_v[x - x0] = np.int32(v) if inside else OUTSIDE
                 for x in range(x0, x1):
                     left = clear[y - y0, x - x0]
-                    if left == 0:
+                    u, v = np.int64(at_u[x - x0]), np.int64(at_v[x - x0])
+                    if left == 0 or u == OUTSIDE:
                         continue
-                    v_x = x + 0.5
-                    scale = 1.0 / (at[2, 0] * v_x + at[2, 1] * v_y + at[2, 2])
-                    u = (at[0, 0] * v_x + at[0, 1] * v_y + at[0, 2]) * scale - 0.5
-                    v = (at[1, 0] * v_x + at[1, 1] * v_y + at[1, 2]) * scale - 0.5
-                    if not (-0.5 <= u <= width - 0.5 and -0.5 <= v <= height - 0.5):
-                        continue
-                    u = min(max(u, 0.0), right)
-                    v = min(max(v, 0.0), bottom)
-                    i, j = int(u), int(v)
-                    tile = tile_index[plane, j // TILE, i // TILE]
+                    i, j, fu, fv = u >> 8, v >> 8, u & 255, v & 255
+                    tile = tile_index[plane, j >> SHIFT, i >> SHIFT]
                     if tile < 0:
                         continue
-                    fu = np.int32((u - i) * 256.0 + 0.5)
-                    fv = np.int32((v - j) * 256.0 + 0.5)
-                    i, j = i % TILE, j % TILE
-                    a, b = tiles[tile, j, i], tiles[tile, j, i + 1]
-                    c, d = tiles[tile, j + 1, i], tiles[tile, j + 1, i + 1]
+                    at_a = (tile * SIDE + (j & MASK)) * SIDE + (i & MASK)
+                    a, b = np.int64(texels[at_a]), np.int64(texels[at_a + 1])
+                    c, d = np.int64(texels[at_a + SIDE]), np.int64(texels[at_a + SIDE + 1])
+                    if (a | b | c | d) == 0:
+                        continue
                     wd = fu * fv
                     wc = (fv << 8) - wd
                     wb = (fu << 8) - wd
                     wa = 65536 - wb - wc - wd
-                    opacity = wa * a[3] + wb * b[3] + wc * c[3] + wd * d[3]
-                    if opacity == 0:
-                        continue
+                    # Two channels at a time, 32 bits each: a weighted sum needs 24.
+                    rb = wa * _rb(a) + wb * _rb(b) + wc * _rb(c) + wd * _rb(d)
+                    ga = wa * _rb(a >> 8) + wb * _rb(b >> 8) + wc * _rb(c >> 8) + wd * _rb(d >> 8)
                     weight = left * to_weight
-                    for channel in range(3):
-                        color = (
-                            wa * a[channel] + wb * b[channel] + wc * c[channel] + wd * d[channel]
-                        )
-                        rgb[y, x, channel] += weight * np.float32(color)
-                    covered = weight * np.float32(opacity)
-                    depth = depths[plane, 0] * v_x + depths[plane, 1] * v_y + depths[plane, 2]
-                    disparity[y, x] += covered * np.float32(depth)
+                    rgb[y, x, 0] += weight * np.float32(rb & LOW)
+                    rgb[y, x, 1] += weight * np.float32(ga & LOW)
+                    rgb[y, x, 2] += weight * np.float32(rb >> 32)
+                    covered = weight * np.float32(ga >> 32)
+                    disparity[y, x] += covered * np.float32(first_d + step_d * (x + 0.5))
                     left -= covered
                     if left < to_unit * np.float32(0.25):
                         left = np.float32(0)
