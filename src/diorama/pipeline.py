@@ -13,7 +13,7 @@ from diorama import registry
 from diorama.arrays import Array
 from diorama.camera import ViewBox
 from diorama.config import SceneConfig
-from diorama.depth import DEPTH_SUFFIXES, DepthResult, canonical_disparity, read_depth
+from diorama.depth import DEPTH_SUFFIXES, DepthKind, DepthResult, canonical_disparity, read_depth
 from diorama.harmonise import harmonise
 from diorama.inpaint import fill_layers
 from diorama.layers import extract_layers
@@ -133,7 +133,7 @@ class _Models:
         self.names: dict[str, str] = {}
         self.licences: dict[str, str] = {}
         self._given = depth
-        self._depth_kind = config.depth_kind
+        self._depth_kind: DepthKind | None = config.depth_kind
         self._depth_file = None
         if depth is not None:
             self.names["depth"] = "given"
