@@ -7,7 +7,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from diorama.arrays import Array, Disparity, Ids, Labels, Mask, check_array, check_labels
+from diorama.arrays import Array, Disparity, Ids, Labels, check_array, check_labels
 from diorama.photo import Photo
 
 
@@ -35,7 +35,7 @@ class Segmenter(Protocol):
         ...
 
 
-def partition_masks(masks: Sequence[Mask], fallback: Labels) -> Masks:
+def partition_masks(masks: Sequence[Array], fallback: Labels) -> Masks:
     """Make a partition of masks that may overlap and leave gaps.
 
     Each pixel goes to the smallest mask that covers it, the first of equally small ones; what none

@@ -69,8 +69,15 @@ def flood(
     rows = -(-height // -(-right.size // STRIP_PIXELS))
     strips = [(row, min(row + rows, height)) for row in range(0, height, rows)]
     tasks = [
-        partial(kernels.flood, *strip, right, down, seeds, barrier, min_area, labels)
-        for strip in strips
+        partial(
+            kernels.flood,
+            *(array[first:end].reshape(-1) for array in (right, down, seeds)),
+            width,
+            barrier,
+            min_area,
+            labels[first:end].reshape(-1),
+        )
+        for first, end in strips
     ]
     total = 0
     for (first, end), count in zip(strips, run_tasks(tasks), strict=True):

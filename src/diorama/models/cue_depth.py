@@ -159,4 +159,5 @@ def _refine(sky: Array, rgb: Array, fine: Array) -> Array:
     plane = plane.reshape(-1, 4)[band]
     sides = (fine.reshape(-1, 3)[band] * plane[:, :3]).sum(1) > plane[:, 3]
     refined.ravel()[band] = sides
-    return refined.astype(np.float32)
+    # Single pixels of noise would each be an edge of infinite depth.
+    return cv2.medianBlur(refined.astype(np.uint8), 5).astype(np.float32)

@@ -56,18 +56,16 @@ def link_weights(
 
 @njit(nogil=True, cache=True)
 def flood(
-    y0,
-    y1,
-    right,  # (H, W) uint8
-    down,  # (H, W) uint8
-    seeds,  # (H, W) uint8
+    right,  # (size,) uint8, a strip of rows; WALL in the last column
+    down,  # (size,) uint8
+    seeds,  # (size,) uint8
+    width,
     barrier,
     min_area,
-    labels,  # out: (H, W) int32, this strip's regions from 0
+    label,  # out: (size,) int32, the strip's regions from 0
 ):
-    width = right.shape[1]
-    size = (y1 - y0) * width
-    label = np.full(size, -1, np.int32)
+    size = len(right)
+    label[:] = -1
     # One first-in-first-out queue a weight, so that plateaus are shared evenly between seeds.
     head = np.full(WALL, -1, np.int32)
     tail = np.full(WALL, -1, np.int32)
@@ -82,7 +80,7 @@ def flood(
         grown = 0
         for start in range(size):
             if phase == 0:
-                if seeds[y0 + start // width, start % width] == 0:
+                if seeds[start] == 0:
                     continue
                 label[start] = count
                 count += 1
@@ -99,13 +97,12 @@ def flood(
                 while done < grown:
                     p = stack[done]
                     done += 1
-                    y, x = p // width, p % width
                     for k in range(4):
                         q = p + step[k]
                         if (
-                            _link(right, down, y0, y1, y, x, k) <= limit
+                            _link(right, down, width, p, k) <= limit
                             and label[q] == -1
-                            and not _walled(right, down, label, y0, y1, q, count)
+                            and not _walled(right, down, label, width, q, count)
                         ):
                             label[q] = count
                             stack[grown] = q
@@ -122,9 +119,8 @@ def flood(
             if phase < 2:
                 for i in range(grown):
                     p = stack[i]
-                    y, x = p // width, p % width
                     for k in range(4):
-                        weight = _link(right, down, y0, y1, y, x, k)
+                        weight = _link(right, down, width, p, k)
                         if weight < WALL and label[p + step[k]] < 0:
                             used = _push(
                                 head, tail, item, following, used, weight, (p + step[k]) * 4 + k
@@ -146,42 +142,38 @@ def flood(
             if label[q] >= 0:
                 continue
             region = label[q - step[k]]
-            if _walled(right, down, label, y0, y1, q, region):
+            if _walled(right, down, label, width, q, region):
                 continue
             label[q] = region
-            y, x = q // width, q % width
             for k in range(4):
-                weight = _link(right, down, y0, y1, y, x, k)
+                weight = _link(right, down, width, q, k)
                 if weight < WALL and label[q + step[k]] < 0:
                     used = _push(head, tail, item, following, used, weight, (q + step[k]) * 4 + k)
                     level = min(level, weight)
-    for p in range(size):
-        labels[y0 + p // width, p % width] = label[p]
     return count
 
 
 @njit(nogil=True, cache=True)
-def _link(right, down, y0, y1, y, x, k):
-    """Weight of the link from the strip's pixel (y, x) in direction k; WALL out of the strip."""
+def _link(right, down, width, p, k):
+    """Weight of the link from pixel p in direction k; WALL out of the strip."""
     if k == 0:
-        return np.int32(right[y0 + y, x])
+        return np.int32(right[p])
     if k == 1:
-        return np.int32(down[y0 + y, x]) if y0 + y + 1 < y1 else np.int32(WALL)
+        return np.int32(down[p]) if p + width < len(down) else np.int32(WALL)
     if k == 2:
-        return np.int32(right[y0 + y, x - 1]) if x > 0 else np.int32(WALL)
-    return np.int32(down[y0 + y - 1, x]) if y > 0 else np.int32(WALL)
+        return np.int32(right[p - 1]) if p > 0 else np.int32(WALL)
+    return np.int32(down[p - width]) if p >= width else np.int32(WALL)
 
 
 @njit(nogil=True, cache=True)
-def _walled(right, down, label, y0, y1, q, region):
-    """Whether the strip's pixel q looks across a wall at this region."""
-    width = right.shape[1]
-    y, x = q // width, q % width
+def _walled(right, down, label, width, q, region):
+    """Whether pixel q looks across a wall at this region; at a row's end it looks at nothing."""
+    size = len(right)
     return (
-        (x + 1 < width and right[y0 + y, x] == WALL and label[q + 1] == region)
-        or (y0 + y + 1 < y1 and down[y0 + y, x] == WALL and label[q + width] == region)
-        or (x > 0 and right[y0 + y, x - 1] == WALL and label[q - 1] == region)
-        or (y > 0 and down[y0 + y - 1, x] == WALL and label[q - width] == region)
+        (right[q] == WALL and q + 1 < size and label[q + 1] == region and (q + 1) % width > 0)
+        or (down[q] == WALL and q + width < size and label[q + width] == region)
+        or (q > 0 and right[q - 1] == WALL and label[q - 1] == region and q % width > 0)
+        or (q >= width and down[q - width] == WALL and label[q - width] == region)
     )
 
 
