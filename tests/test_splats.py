@@ -56,7 +56,7 @@ def splat(splats: Splats, camera: Camera, *, blur: float = 0.3) -> tuple[Array, 
     center = np.stack([fx * x / z + camera.K[0, 2], fy * y / z + camera.K[1, 2]], -1)
     reach = 3 * np.sqrt(covariance[:, [0, 1], [0, 1]].max(-1))
     low = np.maximum(np.floor(center - reach[:, None]), 0).astype(int)
-    high = np.ceil(center + reach[:, None]).astype(int) + 1
+    high = np.maximum(np.ceil(center + reach[:, None]).astype(int) + 1, low)
     rgb, clear = np.zeros((camera.height, camera.width, 3)), np.ones((camera.height, camera.width))
     for i in np.argsort(z, kind="stable"):
         (x0, y0), (x1, y1) = low[i], high[i]
@@ -119,7 +119,7 @@ def test_one_pixel():
     assert splats.means == pytest.approx(np.array([[(20.5 - 48) / f, (10.5 - 32) / f, 1.0]]) * 2)
     assert splats.opacities == pytest.approx([0.6])
     assert splats.colors[0] == pytest.approx([0.2, 0.4, 0.8])
-    assert sorted(splats.scales[0])[1:] == pytest.approx([0.9 / f, 0.9 / f], rel=0.06)
+    assert sorted(splats.scales[0])[1:] == pytest.approx([1 / f, 1 / f], rel=0.06)
     assert splats.scales[0].min() < 0.1 / f
 
 
@@ -130,9 +130,9 @@ def test_flat_squares_merge_and_busy_ones_do_not():
     pixel = np.sqrt(splats.scales[:, 0] * splats.scales[:, 1]) * CAMERA.K[0, 0] * 0.5
     left = splats.means[:, 0] < 0
     assert (~left).sum() == 48 * 64
-    assert left.sum() < 48 * 64 / 4
-    assert pixel[~left].max() < 0.5
-    assert pixel[left].max() == pytest.approx(16 * 0.6, rel=0.02)
+    assert left.sum() < 48 * 64 / 3
+    assert pixel[~left].max() < 0.51
+    assert pixel[left].max() == pytest.approx(16 * 0.75, rel=0.02)
 
 
 def test_a_bend_in_depth_keeps_leaves_small():
@@ -145,7 +145,7 @@ def test_a_bend_in_depth_keeps_leaves_small():
     )
     assert len(bent.means) > len(straight.means)
     where = np.abs(bent.means[:, 0] * CAMERA.K[0, 0] / bent.means[:, 2])
-    small = np.sqrt(bent.scales[:, 0] * bent.scales[:, 1]) / bent.means[:, 2] * CAMERA.K[0, 0] < 3
+    small = np.sqrt(bent.scales[:, 0] * bent.scales[:, 1]) / bent.means[:, 2] * CAMERA.K[0, 0] < 4
     assert small[where < 2].all()
 
 
@@ -181,7 +181,7 @@ def test_the_photo_is_reproduced():
     rgb, alpha = splat(layer_splats(scene.layers, scene.camera), scene.camera)
     inside = np.s_[4:-4, 4:-4]
     assert psnr(rgb[inside], synthetic.photo().rgb[inside]) > 25
-    assert alpha[inside].min() > 0.96
+    assert alpha[inside].min() > 0.98
 
 
 @pytest.mark.parametrize("corner", ViewBox().corners()[[1, 4]])
@@ -190,8 +190,17 @@ def test_no_cracks_from_the_side(corner: Array):
     camera = CAMERA.at(*corner)
     rgb, alpha = splat(layer_splats([seen], CAMERA), camera)
     inside = np.s_[8:-8, 8:-8]
-    assert alpha[inside].min() > 0.95
+    assert alpha[inside].min() > 0.97
     assert psnr(rgb[inside], wall.look(camera)[0].rgb[inside]) > 26
+
+
+def test_flat_colour_is_closed_whatever_the_leaves():
+    """Nothing behind shines through, neither between equal leaves nor where sizes meet."""
+    rgb = np.full((64, 96, 3), 0.9)
+    rgb[30:34, 40:44] = 0.1  # small leaves in the middle
+    splats = layer_splats([layer(rgb, 0.5)], CAMERA)
+    assert splats.scales.max() > 5 * splats.scales[:, :2].min()
+    assert splat(splats, CAMERA)[1][4:-4, 4:-4].min() > 0.98
 
 
 def test_edges_are_kept_to_the_pixel():

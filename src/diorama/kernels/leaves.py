@@ -6,8 +6,7 @@ normalised image coordinates and d(u, v) the leaf's affine disparity, its point 
 photo's camera it is round, whatever the slant.
 """
 
-from itertools import pairwise
-
+import cv2
 import numpy as np
 
 from diorama.arrays import Array, Disparity, Matrix3, Rgba
@@ -16,13 +15,20 @@ from diorama.runtime import run_bands
 LARGEST = 16
 """Pixels along the side of the largest leaf."""
 
+OPAQUE = 1 - 1 / 512
+"""Opacity that rounds to 255 of 255."""
+
+REACH = {2: 1, 4: 2, 8: 2, 16: 2}
+"""How far the Gaussian of a leaf of this size reaches beyond it, in leaves: its standard deviation
+is up to 0.75 of a leaf. Two pixels' neighbours are blurred by the renderer as much as they are."""
+
 LEAVES_PER_TASK = 16384
 
 
 def leaf_errors(rgba: Rgba, disparity: Disparity, *, color: float, depth: float) -> list[Array]:
     """Measure how much is lost where a square of pixels becomes one splat.
 
-    Each square is judged with its eight neighbours, as far as its Gaussian reaches. The error is
+    Each square is judged with the squares around it, as far as its Gaussian reaches. The error is
     the larger of half the range of a colour channel over `color`, and the largest residual of
     disparity to its affine fit over `depth`. It is infinite where the layer is not opaque, or ends.
 
@@ -40,15 +46,27 @@ def leaf_errors(rgba: Rgba, disparity: Disparity, *, color: float, depth: float)
 
     height, width = disparity.shape
     rows, columns = -(-height // LARGEST), -(-width // LARGEST)
-    sizes = [2, 4, 8, 16]
-    errors = [np.empty((rows * LARGEST // s, columns * LARGEST // s), np.float32) for s in sizes]
-    scales = np.float32(1 / color), np.float32(1 / depth)
-    for size, error in zip(sizes, errors, strict=True):
-        run_bands(leaves.leaf_errors, len(error), size, rgba, disparity, *scales, error)
-    for fine, coarse in pairwise(errors):
-        children = fine.reshape(coarse.shape[0], 2, coarse.shape[1], 2)
-        np.maximum(coarse, children.max((1, 3)), out=coarse)
-    return errors
+    shape = (rows * LARGEST // 2, columns * LARGEST // 2, 4)
+    # Lowest and highest value of each channel; clear beyond the picture.
+    low, high = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    run_bands(leaves.pool, -(-height // 2), rgba, low, high)
+    errors = []
+    size = 2
+    while True:
+        around = np.ones((2 * REACH[size] + 1, 2 * REACH[size] + 1), np.uint8)
+        lowest = cv2.erode(low, around, borderType=cv2.BORDER_CONSTANT, borderValue=(0,) * 4)
+        highest = cv2.dilate(high, around)
+        error = (highest - lowest)[..., :3].max(-1) * np.float32(0.5 / color)
+        error[lowest[..., 3] < OPAQUE] = np.inf
+        run_bands(leaves.bend, len(error), size, disparity, np.float32(1 / depth), error)
+        if errors:
+            finer = errors[-1].reshape(error.shape[0], 2, error.shape[1], 2)
+            np.maximum(error, finer.max((1, 3)), out=error)
+        errors.append(error)
+        if size == LARGEST:
+            return errors
+        size *= 2
+        low, high = _halved(low, np.minimum), _halved(high, np.maximum)
 
 
 def leaf_splats(
@@ -82,3 +100,8 @@ def leaf_splats(
     args = (rgba, disparity, leaves, K, *shape, out)
     run_bands(compiled.leaf_splats, len(leaves), *args, band_rows=LEAVES_PER_TASK)
     return out
+
+
+def _halved(values: Array, pooled: np.ufunc) -> Array:
+    rows = pooled(values[0::2], values[1::2])
+    return pooled(rows[:, 0::2], rows[:, 1::2])

@@ -5,7 +5,6 @@ import math
 import numpy as np
 from numba import njit
 
-OPAQUE = np.float32(1 - 1 / 512)
 CLEAR = np.float32(1 / 512)
 
 Z_MAX = 1000.0
@@ -16,44 +15,45 @@ would reach through the camera."""
 
 
 @njit(nogil=True, cache=True)
-def leaf_errors(
+def pool(
+    row0,
+    row1,
+    rgba,  # (H, W, 4) float32
+    low,  # out: (rows, columns, 4) float32
+    high,  # out: (rows, columns, 4) float32
+):
+    height, width = rgba.shape[:2]
+    for row in range(row0, row1):
+        top, bottom = rgba[2 * row], rgba[min(2 * row + 1, height - 1)]
+        for column in range(-(-width // 2)):
+            left, right = 2 * column, min(2 * column + 1, width - 1)
+            for channel in range(4):
+                a, b = top[left, channel], top[right, channel]
+                c, d = bottom[left, channel], bottom[right, channel]
+                low[row, column, channel] = min(min(a, b), min(c, d))
+                high[row, column, channel] = max(max(a, b), max(c, d))
+
+
+@njit(nogil=True, cache=True)
+def bend(
     row0,
     row1,
     size,
-    rgba,  # (H, W, 4) float32
     disparity,  # (H, W) float32
-    per_color,
     per_depth,
-    errors,  # out: (rows, columns) float32
+    errors,  # in, out: (rows, columns) float32
 ):
-    height, width = disparity.shape
-    margin = size
+    # A square of two pixels has no residual of its own: half a square around tells.
+    margin = size // 2
     side = size + 2 * margin
     half = np.float32(0.5 * (side - 1))
     # Sum of squared distances to the middle of `side` numbers in a row, for each of `side` rows.
-    spread = np.float32(side) * side * (side * side - 1.0) / 12.0
+    spread = np.float32(side * side * (side * side - 1.0) / 12.0)
     for row in range(row0, row1):
         for column in range(errors.shape[1]):
+            if errors[row, column] == np.inf:
+                continue
             top, left = row * size - margin, column * size - margin
-            errors[row, column] = np.inf
-            if top < 0 or left < 0 or top + side > height or left + side > width:
-                continue
-            whole = True
-            for y in range(top, top + side):
-                for x in range(left, left + side):
-                    whole = whole and rgba[y, x, 3] >= OPAQUE
-                if not whole:
-                    break
-            if not whole:
-                continue
-            error = np.float32(0)
-            for channel in range(3):
-                low = high = rgba[top, left, channel]
-                for y in range(top, top + side):
-                    for x in range(left, left + side):
-                        low = min(low, rgba[y, x, channel])
-                        high = max(high, rgba[y, x, channel])
-                error = max(error, np.float32(0.5) * (high - low) * per_color)
             # Relative to one pixel, so that float32 sums lose nothing on distant flat ground.
             base = disparity[top, left]
             mean = slope_x = slope_y = np.float32(0)
@@ -61,17 +61,17 @@ def leaf_errors(
                 for x in range(side):
                     d = disparity[top + y, left + x] - base
                     mean += d
-                    slope_x += d * (x - half)
-                    slope_y += d * (y - half)
+                    slope_x += d * (np.float32(x) - half)
+                    slope_y += d * (np.float32(y) - half)
             mean /= np.float32(side * side)
             slope_x /= spread
             slope_y /= spread
             worst = np.float32(0)
             for y in range(side):
                 for x in range(side):
-                    fit = mean + slope_x * (x - half) + slope_y * (y - half)
+                    fit = mean + slope_x * (np.float32(x) - half) + slope_y * (np.float32(y) - half)
                     worst = max(worst, abs(disparity[top + y, left + x] - base - fit))
-            errors[row, column] = max(error, np.float32(worst * per_depth))
+            errors[row, column] = max(errors[row, column], worst * per_depth)
 
 
 @njit(nogil=True, cache=True)
