@@ -3,9 +3,9 @@
 1. Flood the photo into a few thousand regions along the lightest links between pixels; a sharp
    step of the disparity is a wall that no region spans (`diorama.kernels.flood`).
 2. Merge the most alike neighbours first, as long as they are alike enough: by the distances of
-   their histograms of colour and fine detail, the image gradient along their border, and the relief
-   of disparity there, which a slanted surface has not (`diorama.kernels.merging`). Small and thin
-   regions are let go more easily; across a wall none merge.
+   their histograms of colour and fine detail, the image gradient along their border, and the jump
+   of disparity across it, which a slanted surface has not (`diorama.kernels.merging`). Small and
+   thin regions are let go more easily; across a wall none merge.
 
 So edges of masks lie on image edges, and where the disparity has sharp steps, on these.
 Related: Arbelaez et al., "Contour detection and hierarchical image segmentation" (2011).
@@ -36,8 +36,10 @@ CHANNEL_WEIGHTS = (0.3, 1.0, 1.0, 0.3)
 """Of the distances in L, a, b (8-bit levels; L counts 2.55 times as many) and detail."""
 DETAIL_WIDTH_PX = 17
 """Fine detail over less than this is an edge, not a texture."""
-EDGE_WEIGHT, RELIEF_WEIGHT = 1.0, 600.0
-"""Of the image gradient (levels), and of relief (shares of the range of disparity) on a border."""
+EDGE_WEIGHT, JUMP_WEIGHT = 1.0, 170.0
+"""Of the image gradient (levels) and of the jump of disparity (shares of its range) on a border."""
+BLUR_REACH = 0.008
+"""How far an estimator smears a depth edge, in widths of the photo."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,12 @@ class RegionMerging:
         labels, count = flood(right, down, seeds, barrier=BARRIER, min_area=MIN_AREA)
         channels = _channels(lab)
         histograms = region_histograms(labels, channels, count)
-        borders = _borders(labels, right, down, disparity, _gradient(lab), _relief(disparity, unit))
+        borders = _borders(labels, right, down, disparity / np.float32(unit), _gradient(lab))
         merged = merge_regions(
             histograms,
             borders.pairs,
             borders.sums,
-            np.array([*CHANNEL_WEIGHTS, EDGE_WEIGHT, RELIEF_WEIGHT]),
+            np.array([*CHANNEL_WEIGHTS, EDGE_WEIGHT, JUMP_WEIGHT]),
             difference=self.config.difference,
             most=self.config.max_masks,
             fewest=self.config.min_masks,
@@ -100,7 +102,7 @@ class _Borders:
     """(m, 2) int64, first < second."""
     sums: Array
     """(m, 5) float64: links along the border; of these walls; sums over them of the step of
-    disparity, the image gradient and the relief of disparity."""
+    disparity, the image gradient and the smeared jump of disparity."""
 
     @staticmethod
     def gathered(pairs: Array, sums: Array) -> "_Borders":
@@ -175,19 +177,32 @@ def _gradient(lab: Array) -> Array:
     return np.sqrt(total) * np.float32(2.5 * sigma)
 
 
-def _relief(disparity: Disparity, unit: float) -> Array:
-    """(H, W) float32: how far disparity is from even here, as a share of its range."""
-    sigma = max(1.0, 0.006 * disparity.shape[1])
-    return np.abs(disparity - cv2.GaussianBlur(disparity, (0, 0), sigma)) / unit
+def _jump(values: Array, at: Array, step: int, shape: tuple[int, int]) -> Array:
+    """(n,) float32: how much disparity jumps across links beyond the slope on both sides.
+
+    With r the reach of an estimator's blur and d_k the disparity k pixels along the link,
+    J = |d_r - d_-r| - (|d_3r - d_r| + |d_-r - d_-3r|) / 2, not below 0: none on a plane.
+    """
+    height, width = shape
+    reach = max(1, round(BLUR_REACH * width))
+    y, x = np.divmod(at, width)
+    far, near, near_after, far_after = (
+        values[y * width + np.clip(x + k, 0, width - 1)]
+        if step == 1
+        else values[np.clip(y + k, 0, height - 1) * width + x]
+        for k in (-3 * reach, -reach, reach + 1, 3 * reach + 1)
+    )
+    slope = (np.abs(far - near) + np.abs(far_after - near_after)) / 2
+    return np.maximum(np.abs(near_after - near) - slope, 0)
 
 
 def _borders(
-    labels: Labels, right: Array, down: Array, disparity: Disparity, gradient: Array, relief: Array
+    labels: Labels, right: Array, down: Array, disparity: Disparity, gradient: Array
 ) -> _Borders:
     """Measure every border of a partition."""
     width = labels.shape[1]
     flat, pairs, sums = labels.ravel(), [], []
-    gradient, relief, values = gradient.ravel(), relief.ravel(), disparity.ravel()
+    gradient, values = gradient.ravel(), disparity.ravel()
     for step, weights in ((1, right), (width, down)):
         if step == 1:
             at = np.flatnonzero(labels[:, :-1] != labels[:, 1:])
@@ -208,7 +223,7 @@ def _borders(
                     walls.ravel()[at],
                     np.abs(values[at] - values[at + step]),
                     ridge * np.minimum(np.maximum(gradient[at], gradient[at + step]), plain[at]),
-                    np.maximum(relief[at], relief[at + step]),
+                    _jump(values, at, step, labels.shape),
                 ],
                 1,
             )
