@@ -105,7 +105,7 @@ class HarmoniseConfig:
     """Solves; after each, significance and robust weights are found again. At least 1."""
     max_iterations: int = 30
     """Steps of conjugate gradients in each round. At least 1."""
-    tolerance: float = 1e-3
+    tolerance: float = 0.03
     """Relative residual at which a round ends, above 0."""
 
     def __post_init__(self) -> None:
@@ -500,10 +500,10 @@ def _count_significant(grid: MaskGrid, significant: Array) -> int:
     """Pairs of masks most of whose common nodes jump."""
     if not len(grid.pairs):
         return 0
-    labels = np.sort(grid.label[grid.pairs], axis=1)
-    _, edge = np.unique(labels, axis=0, return_inverse=True)
-    jumping = np.bincount(edge.ravel(), significant)
-    return int((jumping > 0.5 * np.bincount(edge.ravel())).sum())
+    labels = np.sort(grid.label[grid.pairs], axis=1).astype(np.int64)
+    _, edge = np.unique(labels[:, 0] << 32 | labels[:, 1], return_inverse=True)
+    jumping = np.bincount(edge, significant)
+    return int((jumping > 0.5 * np.bincount(edge)).sum())
 
 
 def _smoothstep(value: Array, low: float, high: float) -> Array:

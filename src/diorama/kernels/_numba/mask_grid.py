@@ -309,6 +309,17 @@ def slice_surface(
             grid_x = (x + 0.5 - left) / spacing
             i = int(grid_x)
             right_part = grid_x - i
+            node = j * columns + i
+            if offset[node + 2] - offset[node] == 2 and (
+                offset[node + columns + 2] - offset[node + columns] == 2
+            ):
+                # Four nodes of one mask each: all hold this pixel's, which reaches them all.
+                near = surface[offset[node]]
+                near += right_part * (surface[offset[node + 1]] - near)
+                far = surface[offset[node + columns]]
+                far += right_part * (surface[offset[node + columns + 1]] - far)
+                out[y, x] = max(near + down_part * (far - near), 0.0)
+                continue
             label = labels[y, x]
             total = 0.0
             value = 0.0
