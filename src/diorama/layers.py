@@ -618,7 +618,8 @@ def _layer(
     rgba[..., :3] = rgb
     rgba[..., 3] = seen | hole
     flat = rgba.reshape(-1, 4)
-    flat[own.pixels, :3] = own.color
+    mixed = own.alpha < 1
+    flat[own.pixels[mixed], :3] = own.color[mixed]
     flat[own.pixels, 3] = np.maximum(own.alpha, hole.ravel()[own.pixels])
     # The soft fringe outside the layer has the depth of the edge it belongs to.
     return Layer(rgba, _continued(disparity, seen, own.pixels), hole, ids)
@@ -642,7 +643,8 @@ def _continued(disparity: Disparity, seen: Mask, pixels: Array) -> Disparity:
     values = np.zeros(int(nearest.max()) + 1, np.float32)
     values[nearest[inside]] = disparity[cut][inside]
     out = disparity.copy()
-    out[y, x] = values[nearest[y - top, x - left]]
+    # Never behind what it is drawn over, where an order forced by a cycle contradicts the depths.
+    out[y, x] = np.maximum(values[nearest[y - top, x - left]], disparity[y, x])
     return out
 
 
