@@ -277,3 +277,17 @@ def test_mesh_error_is_the_largest_difference_to_the_plane() -> None:
 def test_errors(arguments: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         MeshConfig(**arguments)
+
+
+def test_the_photos_border_bends_with_the_surface() -> None:
+    height, width = SIZE
+    _, y = grid()
+    disparity = (0.3 + 0.5 * (y / height) ** 2).astype(np.float32)
+    mesh = mesh_of(layer_of(np.ones(SIZE, np.float32), disparity))
+    left = mesh.uvs[:, 0] == 0
+    at, d = mesh.uvs[left, 1] * height, 1 / mesh.vertices[left, 2]
+    order = np.argsort(at)
+    rows = np.arange(height) + 0.5
+    border = np.interp(rows, at[order], d[order])
+    per_px = disparity_per_px(Camera.from_fov(width, height), BOX)
+    assert np.abs(border - disparity[:, 0]).max() / per_px < 0.3

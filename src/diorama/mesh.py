@@ -134,6 +134,7 @@ def layer_mesh(
     )
     at_edge = (box[0] == 0, box[1] == 0, box[2] == width, box[3] == height)
     loops = _hull(surface.seen, at_edge, max_vertices=config.max_triangles // 2)
+    loops = _follow_frame(loops, surface, at_edge, config)
     points, triangles = _triangulate(loops, surface, config)
     disparity = np.maximum(surface.at(points), 1.0 / Z_MAX)
     points = points + np.array(box[:2])
@@ -273,6 +274,61 @@ def _simplify_at_edge(outline: Array, low: Array, high: Array) -> Array:
         for start, end in pairwise(bounds)
     ]
     return np.concatenate(pieces)
+
+
+def _follow_frame(
+    loops: list[Array], surface: _Surface, at_edge: tuple[bool, ...], config: MeshConfig
+) -> list[Array]:
+    """Add vertices where disparity bends along the photo's edge, as far as the budget allows.
+
+    Inside, and beyond soft outlines, an outline's own course is not seen; at the photo's edge it is
+    the picture's border, and a straight line from corner to corner would bow it by many pixels.
+    """
+    room = config.max_triangles // 4
+    tolerance = config.error_px * surface.per_px
+    while math.isfinite(tolerance):
+        bent = [_bend_at_frame(loop, surface, at_edge, tolerance) for loop in loops]
+        if sum(map(len, bent)) <= room:
+            return bent
+        tolerance *= 2
+        if tolerance > surface.disparity.max():
+            break
+    return loops
+
+
+def _bend_at_frame(
+    loop: Array, surface: _Surface, at_edge: tuple[bool, ...], tolerance: float
+) -> Array:
+    """One outline, with vertices where disparity bends by more than `tolerance`."""
+    height, width = surface.seen.shape
+    sides = [loop[:, 0] == 0, loop[:, 1] == 0, loop[:, 0] == width, loop[:, 1] == height]
+    at_side = np.stack(sides) & np.array(at_edge)[:, None]
+    along = set(np.nonzero(at_side & np.roll(at_side, -1, axis=1))[1].tolist())
+    pieces = []
+    for index, (begin, end) in enumerate(zip(loop, np.roll(loop, -1, axis=0), strict=True)):
+        pieces.append(begin[None])
+        if index in along:
+            steps = max(1, round(float(np.abs(end - begin).max())))
+            line = begin + (end - begin) * (np.arange(steps + 1) / steps)[:, None]
+            pieces.append(line[_bends(surface.at(line), tolerance)])
+    return np.concatenate(pieces)
+
+
+def _bends(values: Array, tolerance: float) -> list[int]:
+    """Where to cut a line so that straight pieces stay within tolerance (Douglas and Peucker)."""
+    cuts, pending = [], [(0, len(values) - 1)]
+    while pending:
+        begin, end = pending.pop()
+        if end - begin < 2:
+            continue
+        inner = np.arange(begin + 1, end)
+        straight = values[begin] + (values[end] - values[begin]) * (inner - begin) / (end - begin)
+        error = np.abs(values[inner] - straight)
+        if error.max() > tolerance:
+            middle = int(inner[error.argmax()])
+            cuts.append(middle)
+            pending += [(begin, middle), (middle, end)]
+    return sorted(cuts)
 
 
 def _triangulate(
