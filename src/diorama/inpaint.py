@@ -12,17 +12,23 @@ continued beyond the layer's outline, so that filtering a texture there never pu
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
 
 from diorama.arrays import Array, Disparity, Mask, Rgb, Rgba, check_array, check_disparity
 from diorama.errors import InputError
-from diorama.kernels.harmonic import nearest_values, solve_harmonic
+from diorama.kernels.harmonic import nearest_labels, solve_harmonic
 from diorama.layers import Layer
 from diorama.photo import Photo
 from diorama.runtime import run_tasks
+
+CONTEXT_PX = 128
+"""How far around a layer's holes an inpainter sees: enough for structure, little to copy."""
+
+BLEED_PX = 8
+"""How far colour and disparity are continued exactly: more than any filter or mesh hull reaches."""
 
 SAMPLE_STEPS = (1, 2, 3, 5, 7, 10, 13, 17, 22, 28)
 """Distances in pixels from the hole, relative to a ring of 28, at which the known side is sampled
@@ -66,6 +72,7 @@ class FillTask:
     nothing and must not be looked at."""
 
 
+@runtime_checkable
 class Inpainter(Protocol):
     """Anything that invents the colours of holes."""
 
@@ -109,15 +116,21 @@ def fill_layers(
     check_disparity(disparity, like=photo.rgb)
     for layer in layers:
         check_array("layer.rgba", layer.rgba, dtype=np.float32, shape=(*disparity.shape, 4))
-    tasks = {i: _fill_task(layer) for i, layer in enumerate(layers) if layer.hole.any()}
-    colors = dict(zip(tasks, inpainter.inpaint(list(tasks.values()), seed=seed), strict=True))
+    boxes = {
+        i: _bounding_box(layer.hole, margin=CONTEXT_PX)
+        for i, layer in enumerate(layers)
+        if layer.hole.any()
+    }
+    tasks = [_fill_task(layers[i], box) for i, box in boxes.items()]
+    colors = dict(zip(boxes, inpainter.inpaint(tasks, seed=seed), strict=True))
 
     def finish(index: int) -> Layer:
         layer = layers[index]
         rgba, filled = layer.rgba.copy(), layer.disparity
-        if index in tasks:
-            rgba[layer.hole, :3] = colors[index][layer.hole]
-            known = tasks[index].known
+        if index in boxes:
+            box = boxes[index]
+            rgba[layer.hole, :3] = colors[index][layer.hole[box]]
+            known = (layer.rgba[..., 3] >= 1) & ~layer.hole
             filled = fill_disparity(
                 filled, known, layer.hole, upper=disparity, reach_px=config.plane_reach_px
             )
@@ -127,9 +140,9 @@ def fill_layers(
     return tuple(run_tasks([lambda i=i: finish(i) for i in range(len(layers))]))
 
 
-def _fill_task(layer: Layer) -> FillTask:
-    rgb = np.ascontiguousarray(layer.rgba[..., :3])
-    return FillTask(rgb, (layer.rgba[..., 3] >= 1) & ~layer.hole, layer.hole)
+def _fill_task(layer: Layer, box: tuple[slice, slice]) -> FillTask:
+    rgba, hole = layer.rgba[box], np.ascontiguousarray(layer.hole[box])
+    return FillTask(np.ascontiguousarray(rgba[..., :3]), (rgba[..., 3] >= 1) & ~hole, hole)
 
 
 def fill_disparity(
@@ -257,11 +270,28 @@ def _robust_slopes(part: Array, x: Array, y: Array, value: Array, count: int) ->
 
 
 def _bleed(rgba: Rgba, disparity: Disparity) -> tuple[Rgba, Disparity]:
-    """Continue colour and disparity to where alpha is 0, by the nearest pixel that has them."""
+    """Continue colour and disparity to where alpha is 0; `rgba` is changed in place.
+
+    Within `BLEED_PX` of the outline by the nearest pixel that has them, for filtering; beyond,
+    where only mip levels and encoders look, by their means.
+    """
     covered = rgba[..., 3] > 0
     if covered.all() or not covered.any():
         return rgba, disparity
-    both = np.dstack([rgba[..., :3], disparity])
-    spread = nearest_values(both, covered)
-    rgba = np.dstack([np.where(covered[..., None], rgba[..., :3], spread[..., :3]), rgba[..., 3]])
-    return rgba, np.where(covered, disparity, spread[..., 3])
+    near = cv2.dilate(covered.view(np.uint8), np.ones((2 * BLEED_PX + 1,) * 2, np.uint8)) > 0
+    box = _bounding_box(near, margin=0)
+    inside, colors, depths = covered[box], rgba[box][..., :3], disparity[box].copy()
+    ring = near[box] & ~inside
+    border = inside & (cv2.dilate(ring.view(np.uint8), np.ones((3, 3), np.uint8)) > 0)
+    labels = nearest_labels(border)
+    source = np.zeros(int(np.count_nonzero(border)) + 1, np.int64)
+    source[labels[border]] = np.flatnonzero(border)
+    nearest = np.unravel_index(source[labels[ring]], inside.shape)
+    mask = covered.view(np.uint8)
+    mean = np.array(cv2.mean(rgba, mask), np.float32)
+    np.copyto(rgba[..., :3], mean[:3], where=~near[..., None])
+    colors[ring] = colors[nearest]
+    depths[ring] = depths[nearest]
+    continued = np.full_like(disparity, cv2.mean(disparity, mask)[0])
+    np.copyto(continued[box], depths, where=near[box])
+    return rgba, continued

@@ -1,0 +1,170 @@
+"""A photo becomes a scene: the promises of the whole."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diorama import testing
+from diorama.camera import ViewBox
+from diorama.config import SceneConfig
+from diorama.depth import DepthResult
+from diorama.errors import InputError, UnknownNameError
+from diorama.matting import composite
+from diorama.mpi import build_mpi, render_mpi
+from diorama.pipeline import STAGES, photo_to_scene
+from diorama.scene import Scene
+
+DEMO = Path(__file__).parents[1] / "src" / "diorama" / "data" / "demo.jpg"
+SMALL = SceneConfig(max_size=480)
+
+
+@pytest.fixture(scope="module")
+def demo_scene() -> Scene:
+    return photo_to_scene(DEMO, config=SMALL)
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(-10 * np.log10(np.square(a.astype(np.float64) - b).mean()))
+
+
+def test_every_stage_is_reported_in_order() -> None:
+    seen: list[str] = []
+    photo_to_scene(DEMO, config=replace(SMALL, max_size=160), progress=seen.append)
+    assert tuple(seen) == STAGES
+
+
+def test_a_path_an_image_and_an_array_give_the_same_scene() -> None:
+    config = replace(SMALL, max_size=160)
+    with Image.open(DEMO) as image:
+        from_image = photo_to_scene(image, config=config)
+    array = np.asarray(Image.open(DEMO).convert("RGB"))
+    from_array = photo_to_scene(array, config=config)
+    from_path = photo_to_scene(str(DEMO), config=config)
+    for other in (from_image, from_array):
+        np.testing.assert_array_equal(other.disparity, from_path.disparity)
+        for a, b in zip(other.layers, from_path.layers, strict=True):
+            np.testing.assert_array_equal(a.rgba, b.rgba)
+
+
+def test_the_layers_are_the_photo_again(demo_scene: Scene) -> None:
+    rgb, alpha = composite([layer.rgba for layer in demo_scene.layers])
+    assert alpha.min() > 0.999
+    assert psnr(rgb, demo_scene.photo.rgb) > 60
+
+
+def test_from_the_photos_camera_the_photo_is_seen(demo_scene: Scene) -> None:
+    frame = demo_scene.render(demo_scene.camera)
+    assert psnr(frame.rgb, demo_scene.photo.rgb) > 48
+
+
+def test_planes_and_meshes_agree_at_the_view_boxs_corners(demo_scene: Scene) -> None:
+    mpi = build_mpi(demo_scene.layers, demo_scene.camera, num_planes=64)
+    for corner in demo_scene.view_box.corners():
+        camera = demo_scene.camera.at(*corner)
+        meshes, planes = demo_scene.render(camera), render_mpi(mpi, camera)
+        assert psnr(meshes.rgb, planes.rgb) > 35, corner
+
+
+def test_nothing_is_open_inside_the_frame_at_the_view_boxs_corners(demo_scene: Scene) -> None:
+    for corner in demo_scene.view_box.corners():
+        alpha = demo_scene.render(demo_scene.camera.at(*corner)).alpha
+        border = 40  # beyond the photo's own border there is nothing to see
+        assert alpha[border:-border, border:-border].min() > 0.9, corner
+
+
+def test_true_depth_gives_a_true_novel_view() -> None:
+    scene = testing.two_cards(480, 360)
+    camera = scene.camera.at(x=0.03)
+    truth = scene.look(camera)[0].rgb
+    made = photo_to_scene(
+        scene.photo().texture,
+        depth=DepthResult(scene.disparity(), "relative"),
+        config=replace(SMALL, fov_deg=scene.camera.fov_deg),
+    )
+    view = made.render(camera).rgb
+    inside = np.s_[20:-20, 40:-40]
+    assert psnr(view[inside], truth[inside]) > 30
+    assert psnr(view[inside], scene.photo().rgb[inside]) < 22
+
+
+def test_what_made_a_scene_is_written_down(demo_scene: Scene) -> None:
+    provenance = demo_scene.provenance
+    assert provenance["models"] == {
+        "depth": "embedded",
+        "segmenter": "embedded",
+        "inpainter": "embedded",
+    }
+    assert provenance["config"]["seed"] == 0
+    assert provenance["reports"]["layers"]["num_layers"] == len(demo_scene.layers)
+
+
+def test_a_depth_file_is_used_by_its_name(tmp_path: Path) -> None:
+    scene = testing.two_cards(160, 120)
+    path = tmp_path / "depth.npy"
+    np.save(path, scene.disparity() / 4)
+    made = photo_to_scene(scene.photo().texture, config=SceneConfig(depth=str(path)))
+    assert made.disparity_scale == pytest.approx(4, rel=1e-3)
+    assert made.provenance["models"]["depth"] == "depth.npy"
+    np.testing.assert_allclose(made.raw_disparity, scene.disparity(), atol=1e-4)
+
+
+@pytest.mark.parametrize("task", ["depth", "segmenter", "inpainter"])
+def test_an_unknown_model_is_refused_before_anything_is_computed(task: str) -> None:
+    seen: list[str] = []
+    with pytest.raises(UnknownNameError, match="did you mean 'embedded'"):
+        photo_to_scene(DEMO, config=SceneConfig(**{task: "embeded"}), progress=seen.append)
+    assert seen == []
+
+
+def test_a_missing_photo_is_named() -> None:
+    with pytest.raises(InputError, match=r"nowhere\.jpg"):
+        photo_to_scene("nowhere.jpg")
+
+
+def test_one_thread_or_two_give_the_same_bytes(tmp_path: Path) -> None:
+    program = (
+        "import sys; from diorama.pipeline import photo_to_scene, SceneConfig\n"
+        f"scene = photo_to_scene({str(DEMO)!r}, config=SceneConfig(max_size=400))\n"
+        "for name in ('s.zip', 's.html', 's.glb', 's.ply'):\n"
+        "    (scene.save if name.endswith('.zip') else scene.export)(f'{sys.argv[1]}/{name}')\n"
+    )
+    digests = []
+    for threads in ("1", "2"):
+        folder = tmp_path / threads
+        folder.mkdir()
+        subprocess.run(
+            [sys.executable, "-c", program, str(folder)],
+            check=True,
+            env={**os.environ, "DIORAMA_THREADS": threads},
+        )
+        digests.append(
+            {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
+        )
+    assert set(digests[0]) == {"s.zip", "s.html", "s.glb", "s.ply"}
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("parallax", [0.0, 0.1])
+def test_any_view_box_serves(parallax: float) -> None:
+    box = ViewBox(parallax, parallax, parallax)
+    scene = photo_to_scene(DEMO, view_box=box, config=replace(SMALL, max_size=160))
+    assert psnr(scene.render(scene.camera).rgb, scene.photo.rgb) > 48
+
+
+@pytest.mark.shared
+def test_every_shared_photo_becomes_a_scene(shared_data: Path) -> None:
+    pictures = sorted((shared_data / "photo").iterdir()) + sorted(
+        (shared_data / "object").iterdir()
+    )
+    pictures = [p for p in pictures if p.suffix.lower() in {".jpg", ".png", ".webp"}]
+    assert pictures
+    for path in pictures:
+        scene = photo_to_scene(path, config=replace(SMALL, max_size=320))
+        assert psnr(scene.render(scene.camera).rgb, scene.photo.rgb) > 48, path.name
