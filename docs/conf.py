@@ -1,5 +1,7 @@
 """Sphinx: Markdown by MyST, tables from the registries, the API from docstrings."""
 
+from sphinx.application import Sphinx
+
 import diorama
 from diorama.export import FORMATS
 from diorama.registry import entries
@@ -46,6 +48,7 @@ myst_substitutions = {
 # The docstrings mark code with single backticks, as Markdown does.
 default_role = "code"
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
@@ -56,3 +59,19 @@ exclude_patterns = ["_build", "figures"]
 html_theme = "furo"
 html_title = "diorama"
 html_show_sphinx = False
+
+
+def setup(app: Sphinx) -> None:
+    """Run before Napoleon, which listens at the usual priority of 500."""
+    app.connect("autodoc-process-docstring", keep_colons, priority=400)
+
+
+def keep_colons(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Keep Napoleon from taking a field's words before a colon for its type.
+
+    It looks at the first line alone; an escaped space there is printed as nothing.
+    """
+    if what == "attribute" and lines:
+        lines.insert(0, "\\ ")

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import diorama
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
@@ -28,6 +30,12 @@ def test_documentation_builds_without_warnings(tmp_path: Path):
     )
     assert done.returncode == 0, done.stderr
     assert "embedded" in (tmp_path / "html" / "models.html").read_text()
+
+
+def test_public_names_are_in_the_reference():
+    reference = (ROOT / "docs" / "api.md").read_text()
+    for module in diorama._HOMES:
+        assert f".. automodule:: diorama.{module}\n" in reference, module
 
 
 def test_every_dependency_is_pinned_and_explained():
