@@ -1,15 +1,17 @@
 """Exemplar fill: holes continued from what is similar nearby, coarse to fine, without weights.
 
-Two fills are made and joined. H is harmonic: the best guess of each pixel's mean, without texture.
-E is exemplar-based: patches around the hole are replaced by similar known ones, from coarse to
-fine, and vote (`kernels.patchmatch`); it has the surroundings' texture and continues edges, but far
-from what is known it may be confidently wrong. With D = E - H, which is 0 where known,
+Two fills are made and joined. H is harmonic: close to the truth beside what is known and a good
+mean farther in, but without texture. E is exemplar-based: patches around the hole are replaced by
+similar known ones, from coarse to fine, and vote (`kernels.patchmatch`); it has the surroundings'
+texture and continues edges, but may be confidently wrong. With D = E - H, which is 0 where known,
+and r the distance to what is known,
 
-``fill = H + detail (D - G * D) + structure (G * D)``
+``fill = H + r^2 / (r^2 + r0^2) (gain (D - G * D) + structure (G * D))``
 
-where G is a small Gaussian: E's fine scales are taken nearly whole, its coarse ones in part. Both
-terms vanish at the seam, so there is none (gradient-domain blending, Perez et al., "Poisson image
-editing", 2003, with E as the guide).
+where G is a small Gaussian: E's coarse scales are taken in part, and its fine ones with the gain
+that gives them the strength they have in the known surroundings, so that nothing smooth gets
+noisy. All of it vanishes at the seam, so there is none; that is gradient-domain blending (Perez et
+al., "Poisson image editing", 2003) with E as the guide.
 """
 
 from collections.abc import Sequence
@@ -41,6 +43,15 @@ there sees something known."""
 COARSEST_SIDE_PX = 24
 """The least side of a level: below, there is hardly a patch to choose from."""
 
+ENERGY_SIGMA_PX = 6.0
+"""The neighbourhood whose mean square is a texture's strength."""
+
+FAINT_ENERGY = 1e-6
+"""Square of a quarter of a grey level of 255: fainter texture than this is none."""
+
+HARMONIC_REACH_PX = 2.0
+"""r0: so far from what is known a harmonic fill predicts even the texture better than chance."""
+
 HOLE_WEIGHT = 0.25
 """Of the hole's harmonic fill against known pixels when levels are halved."""
 
@@ -57,9 +68,10 @@ CONFIDENCE_FALL = 1.15
 MATCHED_DIFFERENCE = 1e-3
 """Squared colour difference, about 8 of 255, below which patches count as equally good."""
 
-DISTANCE_PENALTY = 1e-6
+DISTANCE_PENALTY = 2e-6
 """Added to a squared colour difference for each squared pixel between a patch and its source:
-far sources must be better. 64 px cost as much as 16 of 255."""
+far sources must be better. 64 px cost as much as a difference of 23 of 255. Ten times more
+makes rows of stamps."""
 
 VOTE_SIGMA_PX = 2.0
 """A patch has most to say about its middle."""
@@ -77,10 +89,13 @@ class Exemplar:
 
     search_px: int = 64
     """How far around a hole sources are looked for; time does not depend on it."""
-    anchor: float = 0.3
+    anchor: float = 0.15
     """How much of the harmonic fill is mixed into the guess that patches are matched to, 0..1."""
-    detail: float = 1.0
-    """Share of the exemplar fill's fine scales in the result."""
+    detail: float = 1.1
+    """Strength of fine texture, relative to the known surroundings."""
+    max_gain: float = 2.0
+    """The most that the exemplar fill's fine scales are amplified to reach it: beyond, there is
+    noise and not texture."""
     structure: float = 0.3
     """Share of its coarse scales; the rest is the harmonic fill's."""
     detail_sigma_px: float = 2.0
@@ -89,8 +104,10 @@ class Exemplar:
     def __post_init__(self) -> None:
         if self.search_px < 1 or self.detail_sigma_px <= 0:
             raise InputError("search_px and detail_sigma_px must be positive")
-        if not all(0 <= share <= 1.5 for share in (self.anchor, self.detail, self.structure)):
-            raise InputError("anchor, detail and structure lie in 0..1.5")
+        if self.detail < 0 or self.max_gain < 0:
+            raise InputError("detail and max_gain must not be negative")
+        if not all(0 <= share <= 1 for share in (self.anchor, self.structure)):
+            raise InputError("anchor and structure lie in 0..1")
 
     def inpaint(self, tasks: Sequence[FillTask], *, seed: int) -> list[Rgb]:
         """Fill all tasks' holes; see `Inpainter`.
@@ -150,7 +167,10 @@ class Exemplar:
         difference = match.rgb - harmonic
         coarse = _blur(difference, finest.known | hole, self.detail_sigma_px)[hole]
         fine = difference[hole] - coarse
-        fill = harmonic[hole] + self.detail * fine + self.structure * coarse
+        square = np.square(_distance_px(finest.known)[hole, None])
+        trust = square / (square + np.float32(HARMONIC_REACH_PX**2))
+        gain = self._gain(match.rgb, finest.known, hole)[:, None]
+        fill = harmonic[hole] + trust * (gain * fine + self.structure * coarse)
         return np.clip(fill, 0, 1).astype(np.float32)
 
     def _match(self, level: "_Level", coarser: "_Match | None", depth: int, seed: int) -> "_Match":
@@ -174,8 +194,7 @@ class Exemplar:
             sources[targets] = _refined(coarser.sources, targets, level.known.shape, usable)
             guess[pixels] = _doubled(coarser.rgb, level.hole)
 
-        distance = cv2.distanceTransform((~known).view(np.uint8), cv2.DIST_L2, 3)
-        confidence = np.where(known, 1, np.where(hole, CONFIDENCE_FALL**-distance, 0))
+        confidence = np.where(hole, CONFIDENCE_FALL ** -_distance_px(known), known)
         image = PatchImage(rgb, confidence.astype(np.float32), usable)
         if coarser is not None:
             # Sources at this scale bring detail that no interpolation has.
@@ -210,6 +229,16 @@ class Exemplar:
             )
             guess[pixels] = colors if last else self._anchored(colors, harmonic)
         return _Match(rgb[FRAME:-FRAME, FRAME:-FRAME], sources.reshape(height, width))
+
+    def _gain(self, rgb: Array, known: Array, hole: Array) -> Array:
+        """(n,): what gives the hole's fine texture the strength it has around."""
+        luma = rgb.mean(2, keepdims=True)
+        energy = np.square(luma - _blur(luma, known | hole, self.detail_sigma_px))
+        wanted = _blur(energy, known, ENERGY_SIGMA_PX)
+        wanted = solve_harmonic(wanted, known, hole, tolerance=1e-2)[:, 0]
+        have = _blur(energy, hole, ENERGY_SIGMA_PX)[hole, 0]
+        ratio = (np.maximum(wanted, 0) + FAINT_ENERGY) / (have + FAINT_ENERGY)
+        return np.minimum(self.detail * np.sqrt(ratio), self.max_gain)
 
     def _anchored(self, colors: Array, harmonic: Array) -> Array:
         return colors + np.float32(self.anchor) * (harmonic - colors)
@@ -261,8 +290,7 @@ def _pyramid(finest: _Level) -> list[_Level]:
     levels = [finest]
     while True:
         level = levels[-1]
-        distance = cv2.distanceTransform((~level.known).view(np.uint8), cv2.DIST_L2, 3)
-        thin = distance[level.hole].max() <= COARSEST_DISTANCE_PX
+        thin = _distance_px(level.known)[level.hole].max() <= COARSEST_DISTANCE_PX
         if thin or min(level.known.shape) < 2 * COARSEST_SIDE_PX:
             return levels
         halved = _halved(level)
@@ -289,6 +317,12 @@ def _halved(level: _Level) -> _Level:
     is_known = (num_known > 1.5) | ((num_known > 0.5) & (num_hole < 0.5))
     is_hole = (num_hole > 0.5) & ~is_known
     return _Level(mean(rgb) / np.maximum(mean(weight), 1e-6)[..., None], is_known, is_hole)
+
+
+def _distance_px(known: Array) -> Array:
+    """(h, w) float32: the distance to the nearest known pixel."""
+    distance = cv2.distanceTransform((~known).view(np.uint8), cv2.DIST_L2, 3)
+    return distance.astype(np.float32, copy=False)
 
 
 def _framed(array: Array) -> Array:
@@ -336,4 +370,5 @@ def _blur(quantity: Array, inside: Array, sigma_px: float) -> Array:
     """Gaussian mean over what is `inside` only."""
     weight = inside.astype(np.float32)
     blurred = cv2.GaussianBlur(quantity * weight[..., None], (0, 0), sigma_px)
-    return blurred / np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma_px), 1e-6)[..., None]
+    weight = np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma_px), 1e-6)
+    return blurred.reshape(quantity.shape) / weight[..., None]  # OpenCV drops a last axis of 1

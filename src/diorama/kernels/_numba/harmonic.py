@@ -36,12 +36,14 @@ def _cycle(offsets, neighbours, weights, diagonals, parents, rhs, x, residual):
     levels = offsets.size - 1
     for level in range(levels):
         first, size = offsets[level], offsets[level + 1] - offsets[level]
-        x[first : first + size] = 0
+        for i in range(first, first + size):
+            x[i] = 0
         _sweep(first, size, 1, neighbours, weights, diagonals, rhs, x)
         if level < levels - 1:
             _residual(first, size, neighbours, weights, diagonals, rhs, x, residual)
             coarse = offsets[level + 1]
-            rhs[coarse : offsets[level + 2]] = 0
+            for i in range(coarse, offsets[level + 2]):
+                rhs[i] = 0
             for i in range(first, first + size):
                 rhs[coarse + parents[i]] += residual[i]
     for level in range(levels - 1, -1, -1):
@@ -78,7 +80,8 @@ def solve(offsets, neighbours, weights, diagonals, parents, pull, tolerance, max
     for iteration in range(max_iterations):
         if norm <= limit:
             break
-        rhs[:n] = r[:n]
+        for i in range(n):
+            rhs[i] = r[i]
         _cycle(offsets, neighbours, weights, diagonals, parents, rhs, z, scratch)
         rho = 0.0
         for i in range(n):
