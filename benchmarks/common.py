@@ -1,7 +1,7 @@
 """What every benchmark shares: the data folder, timing, and how results are written.
 
-Every benchmark runs alone: ``python benchmarks/NAME.py [--data DIR] [--json FILE] [--quick]``. `DIR`
-holds an ``index.json`` with ``items``, each with an ``id``, a ``kind`` and ``files``.
+Every benchmark runs alone: ``python benchmarks/NAME.py [--data DIR] [--json FILE] [--quick]``.
+`DIR` holds an ``index.json`` with ``items``, each with an ``id``, a ``kind`` and ``files``.
 """
 
 import argparse

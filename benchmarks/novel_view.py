@@ -58,7 +58,8 @@ def measure(item: Mapping[str, Any], view: np.ndarray, covered: np.ndarray) -> d
     view = np.rint(np.clip(view, 0, 1) * 255) / 255
     seen, hidden = visibility == 255, visibility == 128
     both = seen | hidden
-    _, similarity = structural_similarity(view, right, channel_axis=2, data_range=1, full=True)
+    # Item 1 rather than unpacking: the declared type has one form for every choice of options.
+    similarity = structural_similarity(view, right, channel_axis=2, data_range=1, full=True)[1]
     return {
         "psnr_all": common.psnr(view, right, both),
         "psnr_vis": common.psnr(view, right, seen),
@@ -96,6 +97,7 @@ def mesh_warp(left: np.ndarray, disparity_px: np.ndarray) -> tuple[np.ndarray, n
     _, label = cv2.distanceTransformWithLabels(
         unknown.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
+    label = label.astype(np.int32)
     values = np.zeros(int(np.max(label)) + 1, np.float32)
     values[label[~unknown]] = disparity_px[~unknown]
     return _mesh_rows((left / 255.0).astype(np.float32), values[label])
