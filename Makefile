@@ -91,14 +91,17 @@ system-tools:
 	node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' || \
 		{ echo "Node 20.19 or newer is needed to build and test the viewer, this is $$(node --version)" >&2; exit 1; }
 
+# An environment that works is kept, whoever made it.
 .venv/python.stamp:
-	@python=$$(for name in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
-		if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then \
-			echo "$$name"; break; fi; done); \
-	[ -n "$$python" ] || { echo "Python 3.11 or newer is needed; make PYTHON=/path/to/python" >&2; exit 1; }; \
-	if ! "$$python" -c 'import ensurepip' 2> /dev/null; then $(apt_install) python3-venv; fi; \
-	echo "making .venv with $$("$$python" --version)"; \
-	"$$python" -m venv --clear .venv
+	@if ! .venv/bin/python -m pip --version > /dev/null 2>&1; then \
+		python=$$(for name in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+			if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then \
+				echo "$$name"; break; fi; done); \
+		[ -n "$$python" ] || { echo "Python 3.11 or newer is needed; make PYTHON=/path/to/python" >&2; exit 1; }; \
+		if ! "$$python" -c 'import ensurepip' 2> /dev/null; then $(apt_install) python3-venv; fi; \
+		echo "making .venv with $$("$$python" --version)"; \
+		"$$python" -m venv --clear .venv; \
+	fi
 	@touch $@
 
 $(BASE): .venv/python.stamp pyproject.toml constraints.txt
