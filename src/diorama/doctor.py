@@ -9,7 +9,7 @@ from pathlib import Path
 
 from diorama.runtime import num_threads
 
-_REQUIRED = ("numpy", "scipy", "numba", "av", "pillow", "pythoncdt", "tyro", "rich", "jaxtyping")
+_REQUIRED = ("numpy", "numba", "av", "pillow", "pythoncdt", "tyro", "rich", "jaxtyping")
 _OPENCV = (
     "opencv-contrib-python-headless",
     "opencv-contrib-python",

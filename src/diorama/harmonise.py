@@ -26,10 +26,10 @@ else. References: Barron and Poole, "The Fast Bilateral Solver" (2016); Chen, Pa
 
 import math
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import cv2
 import numpy as np
-from scipy.special import erfinv
 
 from diorama.arrays import (
     Array,
@@ -290,7 +290,7 @@ def _measure_blur(
         if share > SHARP_SHARE:
             return 0.0, 0.0
         shift = float(np.median(np.abs(climbs[chosen].argmax(1) - (half - 1))))
-        previous, blur = blur, 0.5 / (math.sqrt(2) * float(erfinv(share)))
+        previous, blur = blur, 0.5 / NormalDist().inv_cdf((1 + share) / 2)
         if abs(blur - previous) < 0.02 * blur:
             break
     return blur, shift

@@ -66,13 +66,8 @@ def partition_masks(masks: Sequence[Array], fallback: Labels) -> Masks:
 
 def _parts(owner: Labels) -> Labels:
     """(H, W) int32: the 4-connected parts of a partition, numbered by their first pixels."""
-    # Here, for it is slow to import, and few who import this module make partitions.
-    from scipy import ndimage
-
     parts, total = np.empty_like(owner), 0
-    for index, box in enumerate(ndimage.find_objects(owner + 1)):
-        if box is None:
-            continue
+    for index, box in _boxes(owner).items():
         inside = owner[box] == index
         count, found = cv2.connectedComponents(inside.astype(np.uint8), connectivity=4)
         parts[box][inside] = found[inside] - 1 + total
@@ -81,3 +76,19 @@ def _parts(owner: Labels) -> Labels:
     rank = np.empty(total, np.int32)
     rank[np.argsort(first)] = np.arange(total, dtype=np.int32)
     return rank[parts]
+
+
+def _boxes(owner: Labels) -> dict[int, tuple[slice, slice]]:
+    """The bounding box of every label that occurs."""
+    spans: list[dict[int, slice]] = []
+    for axis in (0, 1):
+        # A label's first and last row (column) by its first and last place in reading order.
+        lines = np.moveaxis(owner, axis, 0).reshape(owner.shape[axis], -1)
+        labels, first = np.unique(lines, return_index=True)
+        last = np.unique(lines[::-1], return_index=True)[1]
+        begins = first // lines.shape[1]
+        ends = lines.shape[0] - last // lines.shape[1]
+        spans.append(
+            {int(k): slice(int(b), int(e)) for k, b, e in zip(labels, begins, ends, strict=True)}
+        )
+    return {label: (rows, spans[1][label]) for label, rows in spans[0].items()}
