@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from diorama.errors import OutputError
-from diorama.files import whole_file, whole_folder
+from diorama.files import whole_file, whole_folder, whole_set
 
 
 def write_file(target: Path, text: str, error: type[BaseException] | None = None) -> None:
@@ -20,6 +20,12 @@ def write_folder(target: Path, name: str, error: type[BaseException] | None = No
         (partial / name).write_text(name)
         if error:
             raise error
+
+
+def write_into_set(folder: Path) -> None:
+    with whole_set(folder) as partial:
+        (partial / "taken.html").mkdir()
+        write_file(partial / "taken.html", "x")
 
 
 def names(folder: Path) -> list[str]:
@@ -77,3 +83,12 @@ def test_a_folder_where_a_file_should_be_is_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="a folder of this name exists"):
         write_file(tmp_path / "scene.html", "x")
     assert (tmp_path / "scene.html").is_dir()
+
+
+def test_an_error_inside_a_set_names_the_place_that_was_asked_for(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(OutputError) as raised:
+        write_into_set(out)
+    assert str(out / "taken.html") in str(raised.value)
+    assert ".diorama-" not in str(raised.value)
+    assert not out.exists()

@@ -65,7 +65,11 @@ def whole_set(folder: str | os.PathLike[str]) -> Iterator[Path]:
     with _scratch(final, final) as scratch:
         partial = scratch / "results"
         partial.mkdir()
-        yield partial
+        try:
+            yield partial
+        except OutputError as error:
+            # Whoever reads this asked for the folder, and never hears of the scratch one.
+            raise OutputError(str(error).replace(str(partial), str(final))) from error
         for result in sorted(partial.iterdir()):
             target = final / result.name
             if target.is_dir() and not target.is_symlink():
