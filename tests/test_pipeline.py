@@ -59,6 +59,16 @@ def test_the_layers_are_the_photo_again(demo_scene: Scene) -> None:
     assert psnr(rgb, demo_scene.photo.rgb) > 60
 
 
+def test_fills_lie_behind_one_another_in_the_order_of_their_layers(demo_scene: Scene) -> None:
+    ceiling = demo_scene.disparity.copy()
+    several = 0
+    for layer in reversed(demo_scene.layers):
+        assert (layer.disparity <= ceiling + 1e-6)[layer.hole].all()
+        several += int((layer.hole & (ceiling < demo_scene.disparity)).sum())
+        ceiling[layer.hole] = layer.disparity[layer.hole]
+    assert several > 0, "the demo has fills behind fills"
+
+
 def test_from_the_photos_camera_the_photo_is_seen(demo_scene: Scene) -> None:
     frame = demo_scene.render(demo_scene.camera)
     assert psnr(frame.rgb, demo_scene.photo.rgb) > 48

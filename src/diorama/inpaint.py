@@ -137,7 +137,22 @@ def fill_layers(
         rgba, filled = _bleed(rgba, filled)
         return replace(layer, rgba=rgba, disparity=filled)
 
-    return tuple(run_tasks([lambda i=i: finish(i) for i in range(len(layers))]))
+    filled = tuple(run_tasks([lambda i=i: finish(i) for i in range(len(layers))]))
+    _settle(filled, disparity)
+    return filled
+
+
+def _settle(layers: Sequence[Layer], disparity: Disparity) -> None:
+    """Lower fills, in place, that would come before a fill of a layer in front of theirs.
+
+    Every fill was made for itself; where several lie behind one another, their order decides, or a
+    renderer that tests depth would show another picture than the layers composited.
+    """
+    ceiling = disparity.copy()
+    for layer in reversed(layers):
+        hole = layer.hole
+        layer.disparity[hole] = np.minimum(layer.disparity[hole], ceiling[hole])
+        ceiling[hole] = layer.disparity[hole]
 
 
 def _fill_task(layer: Layer, box: tuple[slice, slice]) -> FillTask:
