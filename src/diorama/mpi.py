@@ -106,6 +106,7 @@ def build_mpi(
     for layer in reversed(layers):
         rear, share = planes.locate(layer.rgba, layer.disparity, ceiling, far=far, step=step)
         lowest = _lowest(layer, rear, reach)
+        _settle_border(rear, share, lowest)
         planes.occupy(rear, share, lowest, occupied)
         placed.append((layer, rear, share, lowest))
 
@@ -159,6 +160,18 @@ def _lowest(layer: Layer, rear: Array, reach: int) -> Array:
     opaque = (layer.rgba[..., 3] > 0.99).astype(np.uint8)
     inner = cv2.erode(opaque, around, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     return np.where((inner == 0) & (rear - lowest <= 1), rear, lowest)
+
+
+def _settle_border(rear: Array, share: Array, lowest: Array) -> None:
+    """Put the photo's outermost pixels wholly on the closer of their two planes, in place.
+
+    Shared, they would let the border stick out by the parallax between the planes.
+    """
+    for line in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
+        bridging = lowest[line] < rear[line]
+        rear[line] += share[line] > 127  # of 255
+        share[line] = 0
+        lowest[line] = np.where(bridging, lowest[line], rear[line])
 
 
 def _plane_views(mpi: Mpi, camera: Camera) -> tuple[int, Array, Array]:
