@@ -81,12 +81,14 @@ clean: ## remove everything that was made, the environment included
 	rm -rf .venv out build dist docs/_build web/node_modules .pytest_cache .ruff_cache
 	find src tests benchmarks docs examples -name __pycache__ -prune -exec rm -rf {} +
 
-# The tests need a browser and Node; nothing is installed where they are found.
+# The tests need a browser, Node, and independent readers of what we write; nothing is installed where they are found.
 system-tools:
 	@missing=(); \
 	command -v chromium > /dev/null || missing+=(chromium); \
 	command -v node > /dev/null || missing+=(nodejs); \
 	command -v npm > /dev/null || missing+=(npm); \
+	command -v blender > /dev/null || missing+=(blender); \
+	command -v exiftool > /dev/null || missing+=(libimage-exiftool-perl); \
 	if [ $${#missing[@]} != 0 ]; then $(apt_install) "$${missing[@]}"; fi; \
 	node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' || \
 		{ echo "Node 20.19 or newer is needed to build and test the viewer, this is $$(node --version)" >&2; exit 1; }
@@ -113,7 +115,7 @@ $(BASE): .venv/python.stamp pyproject.toml constraints.txt
 $(FULL): .venv/python.stamp pyproject.toml constraints.txt
 	@echo "installing diorama and its development tools into .venv"
 	@$(PIP) hatchling editables
-	@$(PIP) -e '.[dev,docs,bench]'
+	@$(PIP) -e '.[exr,heic,dev,docs,bench]'
 	@touch $(BASE) $@
 
 web/node_modules/setup.stamp: web/package.json web/package-lock.json

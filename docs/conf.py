@@ -41,7 +41,16 @@ myst_substitutions = {
         ],
     ),
     "formats_table": table(
-        ("name", "what is written"), [(f"`{f.name}`", f.summary) for f in FORMATS.values()]
+        ("name", "files", "what is written", "needs"),
+        [
+            (
+                f"`{f.name}`",
+                " ".join(f"`{suffix}`" for suffix in f.suffixes),
+                f.summary,
+                f"`diorama[{f.extra}]`" if f.extra else "",
+            )
+            for f in FORMATS.values()
+        ],
     ),
 }
 

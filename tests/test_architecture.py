@@ -16,7 +16,7 @@ from diorama.export import FORMATS
 PACKAGE = Path(diorama.__file__).parent
 
 LEVELS = (
-    {"errors", "arrays", "runtime", "files", "registry", "interrupts"},
+    {"errors", "extras", "arrays", "runtime", "files", "registry", "interrupts"},
     {"kernels"},
     {
         *{"camera", "photo", "depth", "masks", "harmonise", "layers", "matting", "inpaint"},

@@ -221,7 +221,7 @@ class TestInProcess:
             (["render", "gone.diorama", "-o", "a.mp4", "--size", "2"], "--size must be at least"),
             (["render", "gone.diorama", "-o", "a.mp4", "--fps", "0"], "must be positive"),
             (["export", "gone.diorama", "a.zip"], "gone.diorama does not exist"),
-            (["export", "gone.diorama", "a.stl"], "unknown format 'stl'"),
+            (["export", "gone.diorama", "a.stl"], "unknown format '.stl'"),
             (["export", "gone.diorama"], "pass at least one file to write"),
             (["photo", "{photo}", "--depth", "embeded"], "did you mean 'embedded'"),
             (["photo", "{photo}", "--depth", "{strip}"], "their aspects differ"),

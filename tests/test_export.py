@@ -8,7 +8,7 @@ import pytest
 from card_scene import card_scene
 
 from diorama.errors import UnknownNameError
-from diorama.export import FORMATS, Format, find_format, write
+from diorama.export import FORMATS, Format, find_format, format_of, write
 from diorama.scene import open_scene
 
 
@@ -16,7 +16,7 @@ from diorama.scene import open_scene
 def test_every_format_has_its_writer(entry: Format) -> None:
     module, _, names = entry.writer.partition(":")
     assert callable(operator.attrgetter(names)(importlib.import_module(module)))
-    assert entry.suffix == f".{entry.name}"
+    assert all(suffix.startswith(".") and suffix == suffix.lower() for suffix in entry.suffixes)
     assert entry.summary.endswith(".")
 
 
@@ -31,10 +31,22 @@ def test_a_scene_exports_itself(tmp_path: Path) -> None:
     assert open_scene(tmp_path / "a.zip").camera.width == 64
 
 
-@pytest.mark.parametrize("suffix", ["htm", "hml", ""])
+def test_no_two_formats_share_a_suffix() -> None:
+    suffixes = [suffix for entry in FORMATS.values() for suffix in entry.suffixes]
+    assert len(suffixes) == len(set(suffixes))
+
+
+def test_the_longest_suffix_wins() -> None:
+    for entry in FORMATS.values():
+        for suffix in entry.suffixes:
+            assert format_of(f"a.b{suffix.upper()}") is entry
+
+
+@pytest.mark.parametrize("suffix", [".htm", ".hml", ""])
 def test_an_unknown_suffix_lists_the_choices(tmp_path: Path, suffix: str) -> None:
-    with pytest.raises(UnknownNameError, match=f"unknown format '{suffix}': choose from depth"):
-        write(card_scene(64, 48), tmp_path / f"a.{suffix}")
+    shown = suffix or r"\(no suffix\)"
+    with pytest.raises(UnknownNameError, match=rf"unknown format '{shown}': choose from \."):
+        write(card_scene(64, 48), tmp_path / f"a{suffix}")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -88,10 +88,10 @@ class PhotoCommand:
         scene = photo_to_scene(image, view_box=view_box, config=self.config, progress=stages.begin)
         with whole_set(self.out) as folder:
             for suffix in formats:
-                stages.begin(f"export {suffix}")
-                write(scene, folder / f"{name}.{suffix}")
+                stages.begin(f"export {suffix.removeprefix('.')}")
+                write(scene, folder / f"{name}{suffix}")
             stop_if_interrupted()
-        entry["outputs"] = [str(self.out / f"{name}.{suffix}") for suffix in formats]
+        entry["outputs"] = [str(self.out / f"{name}{suffix}") for suffix in formats]
         entry.update(_facts(scene))
 
 
@@ -167,7 +167,7 @@ class ExportCommand:
 
     def run(self) -> int:
         """Open the scene once and write every file."""
-        from diorama.export import find_format, write
+        from diorama.export import format_of, write
         from diorama.scene import open_scene
 
         with Report("export", self.json) as report, Display(1) as display:
@@ -176,13 +176,13 @@ class ExportCommand:
                     "pass at least one file to write: diorama export cat.diorama a.glb"
                 )
             for file in self.files:
-                find_format(file.suffix.lower().removeprefix("."))
+                format_of(file)
             entry = report.begin(str(self.scene))
             stages = display.begin(self.scene.name)
             stages.begin("open")
             scene = open_scene(self.scene)
             for file in self.files:
-                stages.begin(f"export {file.suffix.removeprefix('.')}")
+                stages.begin(f"export {format_of(file).name}")
                 write(scene, file)
                 entry["outputs"].append(str(file))
             entry.update(_facts(scene), timings_s=stages.end())
@@ -303,13 +303,24 @@ Command = (
 
 
 def _formats(text: str) -> list[str]:
-    """The formats asked for, checked, without repeats; the scene itself comes first."""
-    from diorama.export import find_format
+    """Suffixes of the formats asked for, checked, without repeats; the scene itself comes first.
+
+    "all" is every format whose extra is installed.
+    """
+    from diorama.export import FORMATS, find_format
+    from diorama.extras import check_extra, has_extra
 
     names = [name.strip().lower().removeprefix(".") for name in text.split(",") if name.strip()]
-    names = list(dict.fromkeys(find_format(name).name for name in names))
+    if "all" in names:
+        present = [f for f in FORMATS.values() if f.extra is None or has_extra(f.extra)]
+        names += [f.name for f in present if f.name != "zip"]
+        names.remove("all")
+    chosen = [find_format(name) for name in dict.fromkeys(names)]
+    for entry in chosen:
+        if entry.extra is not None:
+            check_extra(entry.extra, f"format {entry.name!r}")
     scene = "zip" if "zip" in names else "diorama"
-    return [scene, *(name for name in names if name != scene)]
+    return [f".{scene}", *(f.suffixes[0] for f in chosen if f.name != scene)]
 
 
 def _unique_names(images: Sequence[str]) -> list[str]:

@@ -3,11 +3,13 @@
 import importlib
 import operator
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diorama.errors import UnknownNameError
+from diorama.extras import check_extra
 
 if TYPE_CHECKING:
     from diorama.scene import Scene
@@ -18,31 +20,53 @@ class Format:
     """One format a scene can be written in."""
 
     name: str
-    """What `--formats` calls it; its suffix is the name after a dot."""
+    """What `--formats` calls it."""
+    suffixes: tuple[str, ...]
+    """What its files may end in, such as ".sbs.jpg"; the first is what `--formats` writes."""
     writer: str
     """ "module:function", called with the scene and the path."""
     summary: str
     """One sentence."""
-
-    @property
-    def suffix(self) -> str:
-        """Of the file or folder."""
-        return f".{self.name}"
+    extra: str | None = None
+    """The extra it needs; None for the base install."""
 
 
 FORMATS = {
     entry.name: entry
     for entry in (
-        Format("html", "diorama.export.html:write_html", "One page to look around in, offline."),
-        Format("glb", "diorama.export.glb:write_glb", "Layered meshes with textures (glTF)."),
-        Format("ply", "diorama.export.ply:write_ply", "Gaussian splats in 3DGS field order."),
-        Format("mp4", "diorama.export.video:write_video", "A camera move, H.264."),
-        Format("webm", "diorama.export.video:write_video", "A camera move, VP9."),
-        Format("gif", "diorama.export.video:write_video", "A camera move, small and silent."),
-        Format("depth", "diorama.export.depth:write_depth", "Folder: 16-bit, coloured, NPZ."),
-        Format("layers", "diorama.export.layers:write_layers", "Folder: a PNG pair a layer, JSON."),
-        Format("diorama", "diorama.scene:Scene.save", "The scene itself, as a folder."),
-        Format("zip", "diorama.scene:Scene.save", "The scene itself, as one file."),
+        Format(
+            "html",
+            (".html",),
+            "diorama.export.html:write_html",
+            "One page to look around in, offline.",
+        ),
+        Format(
+            "glb", (".glb",), "diorama.export.glb:write_glb", "Layered meshes with textures (glTF)."
+        ),
+        Format(
+            "ply", (".ply",), "diorama.export.ply:write_ply", "Gaussian splats in 3DGS field order."
+        ),
+        Format("mp4", (".mp4",), "diorama.export.video:write_video", "A camera move, H.264."),
+        Format("webm", (".webm",), "diorama.export.video:write_video", "A camera move, VP9."),
+        Format(
+            "gif", (".gif",), "diorama.export.video:write_video", "A camera move, small and silent."
+        ),
+        Format(
+            "depth",
+            (".depth",),
+            "diorama.export.depth:write_depth",
+            "Folder: 16-bit, coloured, NPZ.",
+        ),
+        Format(
+            "layers",
+            (".layers",),
+            "diorama.export.layers:write_layers",
+            "Folder: a PNG pair a layer, JSON.",
+        ),
+        Format(
+            "diorama", (".diorama",), "diorama.scene:Scene.save", "The scene itself, as a folder."
+        ),
+        Format("zip", (".zip",), "diorama.scene:Scene.save", "The scene itself, as one file."),
     )
 }
 """In the order help shows them."""
@@ -55,14 +79,36 @@ def find_format(name: str) -> Format:
     return FORMATS[name]
 
 
+def format_of(path: str | os.PathLike[str]) -> Format:
+    """The format that the end of a file's name chooses; the longest suffix that fits wins.
+
+    Raises:
+        UnknownNameError: if no format has such a suffix.
+        MissingExtraError: if the format needs an extra that is not installed.
+    """
+    name = Path(path).name.lower()
+    fitting = [(suffix, entry) for suffix, entry in _suffixes() if name.endswith(suffix)]
+    if not fitting:
+        suffix = Path(name).suffix or "(no suffix)"
+        raise UnknownNameError("format", suffix, [suffix for suffix, _ in _suffixes()])
+    _, entry = max(fitting, key=lambda pair: len(pair[0]))
+    if entry.extra is not None:
+        check_extra(entry.extra, f"format {entry.name!r}")
+    return entry
+
+
 def write(scene: "Scene", path: str | os.PathLike[str]) -> None:
     """Write `scene` in the format of the suffix of `path`; whole or not at all.
 
     Raises:
         UnknownNameError: if no format has this suffix.
+        MissingExtraError: if the format needs an extra that is not installed.
         OutputError: if `path` cannot be written.
     """
     path = Path(path)
-    entry = find_format(path.suffix.lower().removeprefix("."))
-    module, _, names = entry.writer.partition(":")
+    module, _, names = format_of(path).writer.partition(":")
     operator.attrgetter(names)(importlib.import_module(module))(scene, path)
+
+
+def _suffixes() -> Iterable[tuple[str, Format]]:
+    return [(suffix, entry) for entry in FORMATS.values() for suffix in entry.suffixes]
