@@ -44,6 +44,18 @@ FORMATS = {
             "glb", (".glb",), "diorama.export.glb:write_glb", "Layered meshes with textures (glTF)."
         ),
         Format(
+            "obj",
+            (".obj",),
+            "diorama.export.obj:write_obj",
+            "Layered meshes, with MTL and PNG beside it.",
+        ),
+        Format(
+            "usdz",
+            (".usdz",),
+            "diorama.export.usdz:write_usdz",
+            "Layered meshes for AR Quick Look and USD.",
+        ),
+        Format(
             "ply", (".ply",), "diorama.export.ply:write_ply", "Gaussian splats in 3DGS field order."
         ),
         Format("mp4", (".mp4",), "diorama.export.video:write_video", "A camera move, H.264."),
