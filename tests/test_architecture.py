@@ -19,7 +19,17 @@ LEVELS = (
     {"errors", "extras", "arrays", "runtime", "files", "registry", "interrupts"},
     {"kernels"},
     {
-        *{"camera", "photo", "depth", "masks", "harmonise", "layers", "matting", "inpaint"},
+        *{
+            "camera",
+            "pictures",
+            "photo",
+            "depth",
+            "masks",
+            "harmonise",
+            "layers",
+            "matting",
+            "inpaint",
+        },
         *{"textures", "mesh", "mpi", "splats", "scene", "render", "paths", "config"},
     },
     {"models", "viewer", "export", "testing"},

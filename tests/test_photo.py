@@ -202,19 +202,41 @@ class TestColour:
         mean = load_photo(tmp_path / "cat.jpg").texture.mean((0, 1))
         assert np.abs(mean - (255, 0, 0)).max() < 3
 
-    def test_alpha_is_composited_over_white(self, tmp_path: Path) -> None:
+    def test_alpha_is_kept_with_the_colours_under_it(self, tmp_path: Path) -> None:
         alpha = np.full((40, 60), 255, np.uint8)
-        alpha[:, :20], alpha[:, 20:40] = 0, 51
-        rgba = np.dstack([picture(), alpha])
-        texture = load_photo(saved(tmp_path / "cat.png", rgba)).texture
-        assert (texture[:, :20] == 255).all()
-        assert np.abs(texture[:, 20:40] - (picture()[:, 20:40] * 0.2 + 204)).max() <= 0.5
-        assert np.array_equal(texture[:, 40:], picture()[:, 40:])
+        alpha[:, 20:40] = 51
+        photo = load_photo(saved(tmp_path / "cat.png", np.dstack([picture(), alpha])))
+        assert photo.alpha is not None
+        assert np.array_equal(photo.alpha, alpha / np.float32(255))
+        assert np.array_equal(photo.texture, picture())
 
-    def test_a_transparent_palette_colour_becomes_white(self, tmp_path: Path) -> None:
+    def test_colours_go_on_smoothly_where_nothing_is_seen(self, tmp_path: Path) -> None:
+        rgba = np.zeros((64, 96, 4), np.uint8)
+        rgba[:, :30] = 200, 100, 50, 255
+        rgba[:, 30:] = 255, 0, 255, 0  # what a file holds under alpha 0 means nothing
+        photo = load_photo(saved(tmp_path / "cat.png", rgba))
+        assert (np.abs(photo.texture.astype(int) - (200, 100, 50)) <= 1).all()
+        assert photo.nothing is not None
+        assert np.array_equal(photo.nothing, rgba[..., 3] == 0)
+
+    def test_a_shrunk_edge_keeps_its_own_colour(self, tmp_path: Path) -> None:
+        rgba = np.zeros((90, 120, 4), np.uint8)
+        rgba[:, :61] = 200, 100, 50, 255
+        photo = load_photo(saved(tmp_path / "cat.png", rgba), max_size=40, texture_size=40)
+        assert photo.alpha is not None
+        assert photo.alpha[5, 20] == pytest.approx(1 / 3, abs=1 / 255)
+        assert (np.abs(photo.texture.astype(int) - (200, 100, 50)) <= 1).all()
+
+    def test_an_opaque_alpha_channel_is_none(self, tmp_path: Path) -> None:
+        rgba = np.dstack([picture(), np.full((40, 60), 255, np.uint8)])
+        assert load_photo(saved(tmp_path / "cat.png", rgba)).alpha is None
+
+    def test_a_transparent_palette_colour_is_nothing(self, tmp_path: Path) -> None:
         image = Image.fromarray(picture()).quantize(8)
-        image.save(tmp_path / "cat.png", transparency=int(np.asarray(image)[0, 0]))
-        assert (load_photo(tmp_path / "cat.png").texture[0, 0] == 255).all()
+        first = int(np.asarray(image)[0, 0])
+        image.save(tmp_path / "cat.png", transparency=first)
+        nothing = load_photo(tmp_path / "cat.png").nothing
+        assert np.array_equal(nothing, np.asarray(image) == first)
 
     def test_a_profile_is_converted_to_srgb(self, tmp_path: Path) -> None:
         linear = linear_grey_profile()
@@ -231,7 +253,7 @@ class TestColour:
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         path = saved(tmp_path / "cat.png", picture(), icc_profile=b"not a profile" * 20)
-        with caplog.at_level(logging.WARNING, "diorama.photo"):
+        with caplog.at_level(logging.WARNING, "diorama.pictures"):
             assert np.array_equal(load_photo(path).texture, picture())
         assert "colour profile ignored" in caplog.text
 
@@ -282,9 +304,10 @@ class TestArray:
         grey = picture()[..., 2].reshape(shape)
         assert np.array_equal(load_photo(grey).texture, np.dstack([grey.reshape(40, 60)] * 3))
 
-    def test_alpha_is_composited_over_white(self) -> None:
-        rgba = np.dstack([picture(), np.zeros((40, 60), np.uint8)])
-        assert (load_photo(rgba).texture == 255).all()
+    def test_the_fourth_channel_is_alpha(self) -> None:
+        alpha = np.arange(40 * 60).reshape(40, 60) % 256
+        photo = load_photo(np.dstack([picture(), alpha.astype(np.uint8)]))
+        assert np.array_equal(photo.alpha, alpha.astype(np.float32) / np.float32(255))
 
     def test_a_strided_view_works(self) -> None:
         assert np.array_equal(load_photo(picture()[:, ::-1]).texture, picture()[:, ::-1])
@@ -343,7 +366,7 @@ class TestErrors:
 
     def test_text_named_jpg(self, tmp_path: Path) -> None:
         (tmp_path / "cat.jpg").write_text("I am not a cat.")
-        self.fails(tmp_path / "cat.jpg", "cat.jpg is not a JPEG, PNG, WebP, TIFF or BMP picture")
+        self.fails(tmp_path / "cat.jpg", "cat.jpg is not a JPEG, PNG, WebP, TIFF, BMP, GIF")
 
     @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff", ".bmp"])
     @pytest.mark.parametrize("share", [0.03, 0.5, 0.9])
@@ -352,6 +375,10 @@ class TestErrors:
         path = saved(tmp_path / f"cat{suffix}", noise)
         path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
         self.fails(path, f"cat{suffix} is damaged")
+
+    def test_a_transparent_photo(self) -> None:
+        rgba = np.zeros((40, 60, 4), np.uint8)
+        self.fails(rgba, "photo is transparent everywhere")
 
     def test_a_tiny_picture(self, tmp_path: Path) -> None:
         path = saved(tmp_path / "cat.png", np.zeros((1, 1, 3), np.uint8))

@@ -177,4 +177,28 @@ def test_every_shared_photo_becomes_a_scene(shared_data: Path) -> None:
     assert pictures
     for path in pictures:
         scene = photo_to_scene(path, config=replace(SMALL, max_size=320))
-        assert psnr(scene.render(scene.camera).rgb, scene.photo.rgb) > 48, path.name
+        shown = scene.photo.rgb
+        if scene.photo.alpha is not None:
+            shown = shown * scene.photo.alpha[..., None]
+        assert psnr(scene.render(scene.camera).rgb, shown) > 48, path.name
+
+
+def test_a_cut_out_stays_one() -> None:
+    yy, xx = np.mgrid[:120, :160]
+    shape = np.clip((45 - np.hypot(yy - 60, xx - 80)) / 6, 0, 1)  # a disc with a soft edge
+    rng = np.random.default_rng(0)
+    colors = np.where((xx < 80)[..., None], (190, 60, 40), (40, 90, 200))
+    rgb = (colors + rng.integers(0, 20, (120, 160, 1))).astype(np.uint8)
+    rgba = np.dstack([rgb, np.rint(shape * 255).astype(np.uint8)])
+    disparity = np.where(xx < 80, 1.0, 0.4).astype(np.float32)
+    scene = photo_to_scene(rgba, depth=DepthResult(disparity, "relative"))
+    assert scene.photo.alpha is not None
+    frame = scene.render(scene.camera)
+    assert psnr(frame.rgb, scene.photo.rgb * scene.photo.alpha[..., None]) > 48
+    assert np.abs(frame.alpha - scene.photo.alpha).mean() < 0.002
+    assert (scene.disparity[scene.photo.nothing] == 0).all()
+    # The two halves come apart inside the disc, and nothing grows outside it.
+    aside = scene.render(scene.camera.at(x=scene.view_box.sideways))
+    assert len(scene.layers) == 2
+    assert any(layer.hole.any() for layer in scene.layers)
+    assert aside.alpha[np.hypot(yy - 60, xx - 80) > 55].max() < 0.01

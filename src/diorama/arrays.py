@@ -22,6 +22,7 @@ Labels = Int32[Array, "h w"]
 Mask = Bool[Array, "h w"]
 RgbBytes = UInt8[Array, "H W 3"]
 RgbaBytes = UInt8[Array, "H W 4"]
+AlphaBytes = UInt8[Array, "H W"]
 
 Matrix3 = Float64[Array, "3 3"]
 Matrix4 = Float64[Array, "4 4"]

@@ -96,10 +96,11 @@ def canonical_disparity(
 ) -> CanonicalDepth:
     """Bring an estimate to the photo's size and to scene units.
 
-    With p the percentiles of what is not sky, an affine estimate e becomes
+    With p the percentiles of what is neither sky nor transparent, an affine estimate e becomes
     ``d = far + (1 - far) (e - p_0.5) / (p_99.5 - p_0.5)``, bent to ``1 + log(d)`` above 1 and to
     ``far exp(d / far - 1)`` below `far`, so that order is kept and nothing is cut off; `far` is
-    `disparity_far`, or 0 where there is sky. A map already at the photo's size keeps its pixels.
+    `disparity_far`, or 0 where there is sky. A map already at the photo's size keeps its pixels;
+    where the photo is transparent disparity becomes 0.
 
     Args:
         depth: what the estimator gave; not changed.
@@ -116,14 +117,18 @@ def canonical_disparity(
     height, width = photo.rgb.shape[:2]
     _check_aspect(depth.disparity, width, height)
     sky = None if depth.sky is None else _resize(depth.sky, width, height) > 0.5
+    empty = sky  # where there is no surface to measure
+    if photo.nothing is not None:
+        empty = photo.nothing if sky is None else sky | photo.nothing
     disparity = _resize(depth.disparity, width, height)
     scale = 1.0
     if depth.kind == "affine":
-        disparity = _normalise(disparity, sky, disparity_far)
+        far = disparity_far if sky is None or not sky.any() else 0.0
+        disparity = _normalise(disparity, empty, far)
     elif depth.kind == "relative":
-        disparity, scale = _scale_to_unit(disparity, sky)
-    if sky is not None:
-        disparity = np.where(sky, np.float32(0), disparity)
+        disparity, scale = _scale_to_unit(disparity, empty)
+    if empty is not None:
+        disparity = np.where(empty, np.float32(0), disparity)
     confidence = depth.confidence
     if confidence is not None:
         confidence = _resize(confidence, width, height)
@@ -223,11 +228,8 @@ def _resize(image: Array, width: int, height: int) -> Array:
     return cv2.resize(image, (width, height), interpolation=way)
 
 
-def _normalise(disparity: Disparity, sky: Mask | None, disparity_far: float) -> Disparity:
-    seen = disparity
-    if sky is not None and sky.any():
-        disparity_far = 0.0
-        seen = disparity[~sky]
+def _normalise(disparity: Disparity, empty: Mask | None, disparity_far: float) -> Disparity:
+    seen = disparity if empty is None else disparity[~empty]
     if not seen.size:
         return np.zeros_like(disparity)
     low, high = (float(p) for p in np.percentile(seen, PERCENTILES))
@@ -245,8 +247,8 @@ def _normalise(disparity: Disparity, sky: Mask | None, disparity_far: float) -> 
     return out
 
 
-def _scale_to_unit(disparity: Disparity, sky: Mask | None) -> tuple[Disparity, float]:
-    seen = disparity if sky is None else disparity[~sky]
+def _scale_to_unit(disparity: Disparity, empty: Mask | None) -> tuple[Disparity, float]:
+    seen = disparity if empty is None else disparity[~empty]
     near = float(np.percentile(seen, PERCENTILES[1])) if seen.size else 0.0
     if near <= 0:
         near = float(seen.max()) if seen.size else 0.0

@@ -14,7 +14,8 @@ pairs whose union tears the least go on merging. No merge may close a cycle of w
 that an order back to front exists.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -152,10 +153,13 @@ def extract_layers(
 ) -> tuple[tuple[Layer, ...], LayersReport]:
     """Group masks into layers with soft edges and mark what must be filled.
 
+    Where the photo shows nothing there is no layer, and no other extends under it; what is half
+    transparent keeps the photo's own alpha and colour.
+
     Args:
         photo: at processing size.
         disparity: (H, W) harmonised.
-        masks: the partition.
+        masks: the partition; where the photo shows nothing they are masks of their own.
         view_box: where the camera may go.
         confidence: (H, W) weights for the statistics; all alike if None.
         config: thresholds of the grouping.
@@ -172,12 +176,14 @@ def extract_layers(
     index, ids, boundaries, report = assign_layers(
         disparity, masks, photo.camera, view_box, confidence=confidence, config=config
     )
+    if photo.nothing is not None:
+        index, ids = _without_nothing(index, ids, masks, photo.nothing)
     between = _between_layers(index, boundaries)
     mattes = [
         edge_matte(
             photo.rgb,
             index == layer,
-            index < layer,
+            (index < layer) & (index >= 0),
             between.pixel[between.tears & (between.layer[:, 0] == layer)].ravel(),
             config=matting,
         )
@@ -190,11 +196,20 @@ def extract_layers(
             # What a nearer layer's soft edge has mixed into this one is not this one's colour.
             mixed = matte.pixels[matte.alpha > MIXED_ALPHA]
             hole.ravel()[mixed[index.ravel()[mixed] == layer]] = True
+        if photo.alpha is not None:
+            hole &= photo.alpha >= 1
     layers = [
         _layer(photo.rgb, disparity, index == layer, mattes[layer], holes[layer], ids[layer])
         for layer in range(len(ids))
     ]
-    return tuple(layers), report
+    if photo.alpha is not None:
+        # The photo's own alpha and colour are exact; a matte or a fill could only blur them.
+        soft = photo.alpha < 1
+        for number, layer in enumerate(layers):
+            own = np.where(index == number, photo.alpha, np.float32(0))
+            np.copyto(layer.rgba[..., 3], own, where=soft)
+            np.copyto(layer.rgba[..., :3], photo.rgb, where=soft[..., None])
+    return tuple(layers), replace(report, num_layers=len(layers))
 
 
 def assign_layers(
@@ -535,9 +550,19 @@ class _LayerEdges:
     parallax_px: Array  # (m,) how far they can come apart; 0 where they do not
 
 
+def _without_nothing(
+    index: Labels, ids: Sequence[tuple[int, ...]], masks: Masks, nothing: Mask
+) -> tuple[Labels, list[tuple[int, ...]]]:
+    """Layers without the masks that show nothing, whose pixels become -1."""
+    unseen = set(np.unique(masks.labels[nothing]).tolist())
+    left = [tuple(i for i in members if i not in unseen) for members in ids]
+    new = np.cumsum([bool(members) for members in left]).astype(np.int32) - 1
+    return np.where(nothing, np.int32(-1), new[index]), [members for members in left if members]
+
+
 def _between_layers(index: Labels, boundaries: Boundaries) -> _LayerEdges:
     layer = index.ravel()[boundaries.pixel]
-    differ = layer[:, 0] != layer[:, 1]
+    differ = (layer[:, 0] != layer[:, 1]) & (layer >= 0).all(1)
     pixel, layer = boundaries.pixel[differ], layer[differ]
     jump, worth = boundaries.jump[differ], boundaries.parallax_px[differ]
     swap = layer[:, 0] < layer[:, 1]

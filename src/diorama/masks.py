@@ -7,7 +7,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from diorama.arrays import Array, Disparity, Ids, Labels, check_array, check_labels
+from diorama.arrays import Array, Disparity, Ids, Labels, Mask, check_array, check_labels
 from diorama.photo import Photo
 
 
@@ -62,6 +62,28 @@ def partition_masks(masks: Sequence[Array], fallback: Labels) -> Masks:
         owner[masks[index]] = index
     labels = _parts(owner)
     return Masks(labels, np.arange(labels.max(initial=-1) + 1, dtype=np.int32))
+
+
+def set_apart(masks: Masks, region: Mask) -> Masks:
+    """Give a region a mask of its own, whatever masks it crosses.
+
+    Args:
+        masks: the partition.
+        region: (H, W) bool.
+
+    Returns:
+        The partition with `region` under a new id, the largest, if it is not empty; masks that lay
+        wholly inside it are gone.
+    """
+    if not region.any():
+        return masks
+    own = int(masks.ids.max(initial=-1)) + 1
+    labels = np.where(region, np.int32(own), masks.labels)
+    left = np.isin(masks.ids, labels)
+    scores = None
+    if masks.scores is not None:
+        scores = np.append(masks.scores[left], np.float32(1))
+    return Masks(labels, np.append(masks.ids[left], np.int32(own)), scores)
 
 
 def _parts(owner: Labels) -> Labels:

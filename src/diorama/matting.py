@@ -117,7 +117,7 @@ def edge_matte(
     return EdgeMatte((rows + top) * width + columns + left, alpha, color)
 
 
-def reconcile(rgb: Rgb, layers: Sequence[tuple[Rgba, Mask]]) -> None:
+def reconcile(rgb: Rgb, layers: Sequence[tuple[Rgba, Mask]], *, opaque: Mask | None = None) -> None:
     """Adjust soft pixels, in place, so that the layers, composited, are the photo.
 
     With e = I - (alpha F + (1 - alpha) B) the least change that mends the mixture is
@@ -129,6 +129,8 @@ def reconcile(rgb: Rgb, layers: Sequence[tuple[Rgba, Mask]]) -> None:
         layers: back to front, each layer's (H, W, 4) straight colour and its filled pixels. The
             colours are changed where they are: a copy of all layers would be a quarter of a
             gigabyte. Of what lies behind only filled pixels change.
+        opaque: (H, W) where the photo is opaque; elsewhere its layers are what it shows already.
+            All of it if None.
     """
     stack = [rgba for rgba, _ in layers]
     top = np.full(rgb.shape[:2], -1, np.int8)
@@ -137,7 +139,8 @@ def reconcile(rgb: Rgb, layers: Sequence[tuple[Rgba, Mask]]) -> None:
         alpha = rgba[..., 3]
         top[alpha > 0] = index
         soft |= (alpha > 0) & (alpha < 1)
-    pixels = np.flatnonzero(soft | (top < 0))
+    adjusted = soft | (top < 0)
+    pixels = np.flatnonzero(adjusted if opaque is None else adjusted & opaque)
     photo = rgb.reshape(-1, 3)[pixels]
     top = top.ravel()[pixels]
     values = np.stack([rgba.reshape(-1, 4)[pixels] for rgba in stack])  # (layers, n, 4)

@@ -17,6 +17,7 @@ from diorama.depth import DEPTH_SUFFIXES, DepthKind, DepthResult, canonical_disp
 from diorama.harmonise import harmonise
 from diorama.inpaint import fill_layers
 from diorama.layers import extract_layers
+from diorama.masks import set_apart
 from diorama.matting import reconcile
 from diorama.photo import Photo, load_photo
 from diorama.scene import Scene
@@ -70,6 +71,8 @@ def photo_to_scene(
 
     report("masks")
     masks = models.segmenter.segment(photo, canonical.disparity)
+    if photo.nothing is not None:
+        masks = set_apart(masks, photo.nothing)
 
     report("harmonise")
     harmonised = harmonise(
@@ -98,7 +101,8 @@ def photo_to_scene(
         config=config.inpaint,
         seed=config.seed,
     )
-    reconcile(photo.rgb, [(layer.rgba, layer.hole) for layer in layers])
+    opaque = None if photo.alpha is None else photo.alpha >= 1
+    reconcile(photo.rgb, [(layer.rgba, layer.hole) for layer in layers], opaque=opaque)
 
     return Scene(
         photo=photo,
