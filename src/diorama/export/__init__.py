@@ -31,6 +31,15 @@ class Format:
     """The extra it needs; None for the base install."""
 
 
+STEREO_LAYOUTS = {
+    "sbs": "Left eye on the left, right on the right.",
+    "half-sbs": "The same, each squeezed to half its width.",
+    "over-under": "Left eye above right.",
+    "anaglyph": "For red and cyan glasses.",
+    "rgbd": "The photo, and its disparity beside it.",
+}
+"""How two pictures share one, by name (`diorama.stereo.LAYOUTS`), each as a picture or a move."""
+
 FORMATS = {
     entry.name: entry
     for entry in (
@@ -63,6 +72,28 @@ FORMATS = {
         Format(
             "gif", (".gif",), "diorama.export.video:write_video", "A camera move, small and silent."
         ),
+        *(
+            Format(
+                layout,
+                tuple(f".{layout}{container}" for container in (".jpg", ".png", ".mp4", ".webm")),
+                "diorama.export.stereo:write_stereo",
+                summary,
+            )
+            for layout, summary in STEREO_LAYOUTS.items()
+        ),
+        Format("mpo", (".mpo",), "diorama.export.mpo:write_mpo", "Both eyes in one JPEG (MPO)."),
+        Format(
+            "wiggle",
+            (".wiggle.gif",),
+            "diorama.export.wiggle:write_wiggle",
+            "A second's swing from eye to eye.",
+        ),
+        Format(
+            "poster",
+            (".poster.jpg",),
+            "diorama.export.poster:write_poster",
+            "A picture for link previews.",
+        ),
         Format(
             "depth",
             (".depth",),
@@ -74,6 +105,18 @@ FORMATS = {
             (".layers",),
             "diorama.export.layers:write_layers",
             "Folder: a PNG pair a layer, JSON.",
+        ),
+        Format(
+            "ora",
+            (".ora",),
+            "diorama.export.ora:write_ora",
+            "Layers and depth for GIMP and Krita.",
+        ),
+        Format(
+            "psd",
+            (".psd",),
+            "diorama.export.psd:write_psd",
+            "Layers and depth for Photoshop.",
         ),
         Format(
             "diorama", (".diorama",), "diorama.scene:Scene.save", "The scene itself, as a folder."

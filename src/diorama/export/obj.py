@@ -72,7 +72,7 @@ def _encode(mesh: TexturedMesh) -> tuple[bytes, bytes | None]:
 def _materials(meshes: Sequence[TexturedMesh], pictures: Sequence[str]) -> Iterator[str]:
     yield f"# diorama {__version__}"
     for mesh, picture in zip(meshes, pictures, strict=True):
-        yield from ("", f"newmtl {_word(mesh.name)}")
+        yield from ("", f"newmtl {mesh.identifier}")
         yield from ("Ka 0 0 0", "Kd 1 1 1", "Ks 0 0 0", "illum 0", f"map_Kd {picture}.png")
         if not mesh.opaque:
             yield f"map_d {picture}_alpha.png"
@@ -83,7 +83,7 @@ def _geometry(meshes: Sequence[TexturedMesh], materials: str) -> Iterator[str]:
     yield f"mtllib {materials}"
     first = 1  # vertices are counted from 1, through all objects
     for mesh in meshes:
-        name = _word(mesh.name)
+        name = mesh.identifier
         yield from ("", f"o {name}")
         yield from _rows("v %.9g %.9g %.9g", mesh.vertices)
         # Texture coordinates begin at the lower left corner.
@@ -95,8 +95,3 @@ def _geometry(meshes: Sequence[TexturedMesh], materials: str) -> Iterator[str]:
 
 def _rows(line: str, rows: Array) -> Iterator[str]:
     return (line % tuple(row) for row in rows.tolist())
-
-
-def _word(name: str) -> str:
-    """ "layer 0 (back)" as "layer_0_back"."""
-    return re.sub(r"\W+", "_", name).strip("_")

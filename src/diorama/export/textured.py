@@ -5,6 +5,7 @@ Their axes are x right, y up, -z forward: OpenCV's turned half round x, so (x, y
 """
 
 import io
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +46,11 @@ class TexturedMesh:
     """(m, 3) int32 indices of vertices, counter-clockwise as the photo's camera sees them."""
     texture: RgbaBytes
     """(h, w, 4) uint8, straight; colour goes on under alpha 0."""
+
+    @property
+    def identifier(self) -> str:
+        """The name for formats that allow letters, digits and underscores: "layer_0_back"."""
+        return re.sub(r"\W+", "_", self.name).strip("_")
 
     @property
     def opaque(self) -> bool:

@@ -9,7 +9,6 @@ Specifications: Pixar, "Usdz File Format Specification" 1.3, "UsdPreviewSurface 
 
 import io
 import os
-import re
 import struct
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -93,7 +92,7 @@ def Xform "scene" (
 
 
 def _mesh(mesh: TexturedMesh) -> Iterator[str]:
-    name = _identifier(mesh.name)
+    name = mesh.identifier
     # Texture coordinates begin at the lower left corner.
     st = mesh.uvs * np.float32([1, -1]) + np.float32([0, 1])
     low, high = mesh.vertices.min(0), mesh.vertices.max(0)
@@ -117,7 +116,7 @@ def _mesh(mesh: TexturedMesh) -> Iterator[str]:
 
 
 def _material(mesh: TexturedMesh, texture: str) -> str:
-    name = f"{_identifier(mesh.name)}_material"
+    name = f"{mesh.identifier}_material"
     path = f"/scene/{name}"
     opacity = " = 1" if mesh.opaque else f".connect = <{path}/texture.outputs:a>"
     return f"""    def Material "{name}"
@@ -180,8 +179,3 @@ def _camera(camera: Camera, near: float, far: float) -> str:
 def _tuples(rows: Array) -> str:
     line = "(" + ", ".join(["%.9g"] * rows.shape[1]) + ")"
     return "[" + ", ".join(line % tuple(row) for row in rows.tolist()) + "]"
-
-
-def _identifier(name: str) -> str:
-    """ "layer 0 (back)" as "layer_0_back"."""
-    return re.sub(r"\W+", "_", name).strip("_")
