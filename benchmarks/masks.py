@@ -12,7 +12,7 @@ from common import Result, arguments, load_items, pick, read_rgb, read_truth, ti
 from skimage.segmentation import felzenszwalb, slic
 
 from diorama.camera import Camera
-from diorama.depth import fill_missing
+from diorama.depth_files import fill_missing
 from diorama.models.region_merging import RegionMerging
 from diorama.photo import Photo
 

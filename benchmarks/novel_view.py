@@ -23,7 +23,8 @@ from skimage.metrics import structural_similarity
 
 from diorama.camera import ViewBox
 from diorama.config import SceneConfig
-from diorama.depth import canonical_disparity, read_depth
+from diorama.depth import canonical_disparity
+from diorama.depth_files import read_depth
 from diorama.layers import LayersConfig
 from diorama.photo import load_photo
 from diorama.pipeline import photo_to_scene

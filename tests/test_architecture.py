@@ -16,7 +16,7 @@ from diorama.export import FORMATS
 PACKAGE = Path(diorama.__file__).parent
 
 LEVELS = (
-    {"errors", "extras", "arrays", "runtime", "files", "registry", "interrupts"},
+    {"errors", "extras", "arrays", "runtime", "files", "registry", "interrupts", "xmp", "heif"},
     {"kernels"},
     {
         *{
@@ -24,6 +24,8 @@ LEVELS = (
             "pictures",
             "photo",
             "depth",
+            "depth_files",
+            "own_depth",
             "masks",
             "harmonise",
             "layers",

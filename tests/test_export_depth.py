@@ -9,7 +9,8 @@ import pytest
 from card_scene import card_scene
 from PIL import Image
 
-from diorama.depth import canonical_disparity, read_depth
+from diorama.depth import canonical_disparity
+from diorama.depth_files import read_depth
 from diorama.errors import OutputError
 from diorama.export.depth import write_depth
 

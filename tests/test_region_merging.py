@@ -10,7 +10,7 @@ from PIL import Image
 
 from diorama import testing
 from diorama.camera import Camera
-from diorama.depth import fill_missing
+from diorama.depth_files import fill_missing
 from diorama.errors import InputError
 from diorama.kernels.flood import STRIP_PIXELS, WALL, flood, link_weights, region_histograms
 from diorama.masks import Masks

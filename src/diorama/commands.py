@@ -15,7 +15,7 @@ from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, Positional, ar
 
 from diorama.camera import ViewBox
 from diorama.config import SceneConfig
-from diorama.depth import DEPTH_SUFFIXES
+from diorama.depth_files import DEPTH_SUFFIXES
 from diorama.errors import DioramaError, InputError, UnknownNameError
 from diorama.interrupts import stop_if_interrupted
 from diorama.report import EXIT_USER, Display, Report, Stages, say, tell

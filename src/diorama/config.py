@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from diorama.depth import DepthKind
+from diorama.depth_files import DepthValues
 from diorama.harmonise import HarmoniseConfig
 from diorama.inpaint import InpaintConfig
 from diorama.layers import LayersConfig
@@ -15,8 +16,12 @@ class SceneConfig:
 
     depth: str = "embedded"
     """A depth estimator's name, or a file with depth."""
-    depth_kind: DepthKind | None = None
-    """What a depth file's values are known up to; None: what the file itself suggests."""
+    depth_kind: DepthValues | None = None
+    """What a depth file's values are; None: what the file suggests, else disparity."""
+    depth_scale: DepthKind | None = None
+    """What they are known up to; None: metric for a depth, relative for a disparity."""
+    depth_unit_m: float | None = None
+    """Metres a unit of a metric depth; None: 0.001 for integers, 1 for floats."""
     segmenter: str = "embedded"
     """A segmenter's name."""
     inpainter: str = "embedded"

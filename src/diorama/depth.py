@@ -6,10 +6,8 @@ percentile) lies at `disparity_far` and its near end (99.5th) at 1; a supplied o
 a metric one is left alone.
 """
 
-import zipfile
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
@@ -32,15 +30,6 @@ PERCENTILES = (0.5, 99.5)
 
 ASPECT_TOLERANCE = 0.02
 """How far the aspect of a depth map may be from the photo's: rounding, not another crop."""
-
-DEPTH_SUFFIXES = (".png", ".npy", ".npz")
-"""Of depth files; what else is given as depth is a model's name."""
-
-FILLED_CONFIDENCE = 0.25
-"""Confidence of a pixel the depth file did not have: better than nothing, overruled by colour."""
-
-SAME_SURFACE = 0.9
-"""Two ends of a gap are one surface if their disparities differ by less than this ratio."""
 
 
 @dataclass(frozen=True)
@@ -137,80 +126,6 @@ def canonical_disparity(
     )
 
 
-def read_depth(path: str | Path, *, kind: DepthKind | None = None) -> DepthResult:
-    """Read a depth file: a grey PNG (8 or 16 bit), an NPY, or an NPZ.
-
-    A PNG or NPY holds disparity. An NPZ holds ``disparity``, or ``depth`` (z, which becomes 1/z in
-    1/metre), or one array of any name, which is disparity. NaN, infinite and negative values are
-    missing, and so is 0 in a depth or in a PNG; in a disparity of floats 0 is infinitely far.
-    Missing pixels are filled from the surface around them, where that has an edge from its farther
-    side, for what stereo cannot see is mostly hidden background.
-
-    Args:
-        path: the file; any size with the photo's aspect will do.
-        kind: what the values are known up to; None takes "metric" for a depth and "relative" for a
-            disparity.
-
-    Returns:
-        The disparity, and a confidence that is low where it was filled.
-
-    Raises:
-        InputError: if the file cannot be read or holds no valid pixel.
-    """
-    path = Path(path)
-    if kind is not None and kind not in get_args(DepthKind):
-        raise InputError(f"depth kind {kind!r}: choose from {', '.join(get_args(DepthKind))}")
-    values, is_depth, zero_is_missing = _read_values(path)
-    if values.ndim == 3 and values.shape[2] == 1:
-        values = values[..., 0]
-    if values.ndim != 2 or not np.issubdtype(values.dtype, np.number) or values.size == 0:
-        raise InputError(
-            f"{path} must hold one (H, W) array of numbers, got {values.shape} {values.dtype}"
-        )
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        values = values.astype(np.float32)
-        valid = np.isfinite(values) & ((values > 0) if zero_is_missing else (values >= 0))
-        disparity = 1 / values if is_depth else values
-    valid &= np.isfinite(disparity)
-    if not valid.any():
-        raise InputError(f"{path} holds no valid pixel: all are missing, infinite or negative")
-    confidence = None
-    if not valid.all():
-        disparity = fill_missing(disparity, valid)
-        confidence = np.where(valid, np.float32(1), np.float32(FILLED_CONFIDENCE))
-    if kind is None:
-        kind = "metric" if is_depth else "relative"
-    return DepthResult(np.ascontiguousarray(disparity, np.float32), kind, confidence)
-
-
-def fill_missing(disparity: Disparity, valid: Mask) -> Disparity:
-    """Fill what is not `valid` along the shorter of the two chords through it.
-
-    Each missing pixel looks left and right, up and down for the nearest valid ones. Of the two
-    chords the shorter tells which surfaces it lies between: its ends are interpolated if they are
-    one surface, else the farther one is taken. A median then removes streaks inside the gaps.
-
-    Args:
-        disparity: (H, W) float32; what lies under missing pixels is not read.
-        valid: (H, W) bool with at least one True.
-
-    Returns:
-        (H, W) float32, equal to `disparity` where `valid`.
-    """
-    across, across_px = _chord(disparity, valid)
-    down, down_px = (a.T for a in _chord(disparity.T, valid.T))
-    filled = np.where(across_px <= down_px, across, down)
-    unreached = np.isnan(filled)
-    if unreached.any():
-        # Neither its row nor its column has a valid pixel: by now whole rows and columns are
-        # filled, so a second look reaches everything.
-        return fill_missing(filled, ~unreached)
-    for _ in range(3):
-        smooth = cv2.medianBlur(np.ascontiguousarray(filled, np.float32), 5)
-        filled = np.where(valid, disparity, smooth)
-    return filled
-
-
 def _check_aspect(disparity: Disparity, width: int, height: int) -> None:
     rows, columns = disparity.shape
     if abs(columns * height / (rows * width) - 1) > ASPECT_TOLERANCE:
@@ -254,68 +169,3 @@ def _scale_to_unit(disparity: Disparity, empty: Mask | None) -> tuple[Disparity,
         near = float(seen.max()) if seen.size else 0.0
     scale = 1.0 / near if near > 0 else 1.0
     return disparity * np.float32(scale), scale
-
-
-def _read_values(path: Path) -> tuple[Array, bool, bool]:
-    """The array in the file, whether it is z rather than 1/z, and whether 0 means missing."""
-    suffix = path.suffix.lower()
-    if not path.is_file():
-        raise InputError(f"depth file {path} does not exist")
-    try:
-        if suffix == ".png":
-            pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-            if pixels is None:
-                raise InputError(f"{path} is not a readable PNG")
-            return _grey(pixels, path), False, True
-        if suffix == ".npy":
-            return np.load(path, allow_pickle=False), False, False
-        if suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                return _pick(arrays, path)
-    except InputError:
-        raise
-    except (OSError, ValueError, EOFError, KeyError, cv2.error, zipfile.BadZipFile) as error:
-        raise InputError(f"cannot read depth file {path}: {str(error).splitlines()[0]}") from error
-    raise InputError(f"{path}: a depth file is a 16-bit .png, an .npy or an .npz")
-
-
-def _grey(pixels: Array, path: Path) -> Array:
-    if pixels.ndim == 2:
-        return pixels
-    if (pixels[..., :3] == pixels[..., :1]).all():
-        return pixels[..., 0]
-    raise InputError(f"{path} is a colour picture: a depth PNG must be grey")
-
-
-def _pick(arrays: "np.lib.npyio.NpzFile", path: Path) -> tuple[Array, bool, bool]:
-    names = list(arrays.files)
-    if "disparity" in names:
-        return arrays["disparity"], False, False
-    if "depth" in names:
-        return arrays["depth"], True, True
-    if len(names) == 1:
-        return arrays[names[0]], False, False
-    raise InputError(
-        f"{path} holds {', '.join(names) or 'nothing'}: name one array 'disparity' or 'depth'"
-    )
-
-
-def _chord(disparity: Disparity, valid: Mask) -> tuple[Array, Array]:
-    """Fill along rows; also the length in pixels of each pixel's chord (inf: no valid pixel)."""
-    width = valid.shape[1]
-    columns = np.arange(width)
-    left = np.maximum.accumulate(np.where(valid, columns, -1), axis=1)
-    right = np.minimum.accumulate(np.where(valid, columns, width)[:, ::-1], axis=1)[:, ::-1]
-    from_left = np.where(left >= 0, np.take_along_axis(disparity, left.clip(0), 1), np.nan)
-    from_right = np.where(
-        right < width, np.take_along_axis(disparity, right.clip(None, width - 1), 1), np.nan
-    )
-    span = (right - left).astype(np.float32)
-    share = np.where(valid, 0, (columns - left) / np.maximum(span, 1)).astype(np.float32)
-    far, near = np.fmin(from_left, from_right), np.fmax(from_left, from_right)
-    between = from_left + (from_right - from_left) * share
-    out = np.where(far >= SAME_SURFACE * near, between, far)
-    one_sided = np.isnan(from_left) | np.isnan(from_right)
-    out = np.where(one_sided, far, out)
-    span[np.isnan(out)] = np.inf
-    return out.astype(np.float32), np.where(one_sided, span + width, span)

@@ -13,7 +13,8 @@ from diorama import registry
 from diorama.arrays import Array
 from diorama.camera import ViewBox
 from diorama.config import SceneConfig
-from diorama.depth import DEPTH_SUFFIXES, DepthKind, DepthResult, canonical_disparity, read_depth
+from diorama.depth import DepthResult, canonical_disparity
+from diorama.depth_files import DEPTH_SUFFIXES, read_depth
 from diorama.harmonise import harmonise
 from diorama.inpaint import fill_layers
 from diorama.layers import extract_layers
@@ -137,7 +138,7 @@ class _Models:
         self.names: dict[str, str] = {}
         self.licences: dict[str, str] = {}
         self._given = depth
-        self._depth_kind: DepthKind | None = config.depth_kind
+        self._config = config
         self._depth_file = None
         if depth is not None:
             self.names["depth"] = "given"
@@ -154,7 +155,12 @@ class _Models:
         if self._given is not None:
             return self._given
         if self._depth_file is not None:
-            return read_depth(self._depth_file, kind=self._depth_kind)
+            return read_depth(
+                self._depth_file,
+                kind=self._config.depth_kind,
+                scale=self._config.depth_scale,
+                unit_m=self._config.depth_unit_m,
+            )
         return self._estimator.estimate(photo)
 
     def _load(self, task: registry.Task, name: str) -> Any:
