@@ -9,6 +9,9 @@ from jaxtyping import Bool, Float32, Float64, Int32, UInt8
 
 from diorama.errors import InputError
 
+MAX_PIXELS = 300_000_000
+"""What a picture's header may claim: above the largest phone sensors (200 megapixels)."""
+
 Array = np.ndarray
 
 Rgb = Float32[Array, "h w 3"]
@@ -73,3 +76,12 @@ def check_labels(labels: Labels, like: Array | None = None) -> None:
     """Raise `InputError` unless `labels` is (H, W) int32, sized as `like`."""
     shape = (None, None) if like is None else like.shape[:2]
     check_array("labels", labels, dtype=np.int32, shape=shape)
+
+
+def refuse_bomb(where: object, width: int, height: int) -> None:
+    """Raise `InputError` if a header claims more than `MAX_PIXELS`; to be asked before decoding."""
+    if width * height > MAX_PIXELS:
+        raise InputError(
+            f"{where} claims {width}x{height} px, more than {MAX_PIXELS // 1_000_000} megapixels: "
+            "scale it down first"
+        )

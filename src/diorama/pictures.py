@@ -27,8 +27,10 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from diorama.arrays import AlphaBytes, Array, RgbBytes
+from diorama.arrays import MAX_PIXELS as MAX_PIXELS
+from diorama.arrays import AlphaBytes, Array, RgbBytes, refuse_bomb
 from diorama.errors import DioramaError, InputError
+from diorama.exr import read_exr
 from diorama.extras import import_extra
 
 logger = logging.getLogger(__name__)
@@ -45,9 +47,6 @@ FORMATS_LINE = "JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, HEIC or EXR"
 
 MIN_SIDE = 16
 """Pixels; below it there is nothing to tell depth from."""
-
-MAX_PIXELS = 300_000_000
-"""By the header, before anything is decoded: above the largest phone sensors (200 megapixels)."""
 
 PLAUSIBLE_35MM = (4.0, 3000.0)
 """Focal lengths in mm to believe; cameras write 0 or nonsense when they do not know."""
@@ -223,16 +222,8 @@ def _opened(opener: Callable[[BinaryIO], Image.Image], file: BinaryIO, path: Pat
             image = opener(file)
     except _DAMAGED as error:
         raise InputError(f"{path} is damaged: {_reason(error)}") from error
-    _refuse_bomb(image.width, image.height, path)
+    refuse_bomb(path, image.width, image.height)
     return image
-
-
-def _refuse_bomb(width: int, height: int, path: Path) -> None:
-    if width * height > MAX_PIXELS:
-        raise InputError(
-            f"{path} claims {width}x{height} px, more than {MAX_PIXELS // 1_000_000} megapixels: "
-            "scale it down first"
-        )
 
 
 def _refuse_raw(image: Image.Image, path: Path) -> None:
@@ -312,18 +303,9 @@ def _lab_to_srgb(image: Image.Image) -> Image.Image:
 
 
 def _read_exr(path: Path) -> Picture:
-    exr = import_extra("exr", f"reading {path}")
-    try:
-        window = exr.File(str(path), header_only=True).header()["dataWindow"]
-        width, height = (int(n) for n in np.asarray(window[1]) - np.asarray(window[0]) + 1)
-        _refuse_bomb(width, height, path)
-        _check_size(width, height, str(path))
-        with exr.File(str(path), separate_channels=True) as file:
-            planes = {name: np.asarray(c.pixels, np.float32) for name, c in file.channels().items()}
-    except DioramaError:
-        raise
-    except (*_DAMAGED, TypeError) as error:
-        raise InputError(f"{path} is damaged: {_reason(error)}") from error
+    planes = read_exr(path)
+    height, width = next(iter(planes.values())).shape if planes else (0, 0)
+    _check_size(width, height, str(path))
     names = "RGB" if {"R", "G", "B"} <= planes.keys() else "YYY"
     if not set(names) <= planes.keys():
         raise InputError(
