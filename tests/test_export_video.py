@@ -10,9 +10,9 @@ import pytest
 from card_scene import card_scene
 from PIL import Image
 
-from diorama.camera import Camera
 from diorama.errors import InputError, OutputError, UnknownNameError
-from diorama.export.video import MAX_ZOOM, encode_video, fitted, scene_path, write_video
+from diorama.export.video import encode_video, scene_path, write_video
+from diorama.framing import MAX_ZOOM
 from diorama.paths import camera_path
 
 
@@ -95,13 +95,6 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
         encode_video(sliding_card(1), tmp_path / "file" / "a.mp4", fps=30)
-
-
-def test_fitted_keeps_the_view_and_never_enlarges() -> None:
-    camera = Camera.from_fov(1920, 1080)
-    assert (fitted(camera, 640).width, fitted(camera, 640).height) == (640, 360)
-    assert fitted(camera, 640).fov_deg == pytest.approx(camera.fov_deg)
-    assert (fitted(camera, 4000).width, fitted(camera, 4000).height) == (1920, 1080)
 
 
 @pytest.mark.parametrize("name", ["orbit", "circle"])
