@@ -20,7 +20,7 @@ from PIL import Image
 import diorama
 from diorama import cli, commands, pipeline
 from diorama.errors import InputError
-from diorama.scene import open_scene
+from diorama.pipeline import open_scene
 
 COMMAND = [sys.executable, "-m", "diorama.cli"]
 

@@ -9,7 +9,7 @@ from card_scene import card_scene
 
 from diorama.errors import UnknownNameError
 from diorama.export import FORMATS, Format, find_format, format_of, write
-from diorama.scene import open_scene
+from diorama.pipeline import open_scene
 
 
 @pytest.mark.parametrize("entry", FORMATS.values(), ids=FORMATS)

@@ -66,9 +66,9 @@ if TYPE_CHECKING:
     from diorama.mpi import Mpi, build_mpi, render_mpi
     from diorama.paths import CameraPath, camera_path, load_path
     from diorama.photo import Photo, load_photo
-    from diorama.pipeline import photo_to_scene
+    from diorama.pipeline import open_scene, photo_to_scene, remake
     from diorama.registry import ModelEntry, register
-    from diorama.scene import Scene, open_scene
+    from diorama.scene import Scene
     from diorama.splats import Splats
 
 __version__ = "0.1.0"
@@ -108,6 +108,7 @@ __all__ = [
     "open_scene",
     "photo_to_scene",
     "register",
+    "remake",
     "render_mpi",
 ]
 
@@ -131,9 +132,9 @@ _HOMES = {
     "mpi": ("Mpi", "build_mpi", "render_mpi"),
     "paths": ("CameraPath", "camera_path", "load_path"),
     "photo": ("Photo", "load_photo"),
-    "pipeline": ("photo_to_scene",),
+    "pipeline": ("open_scene", "photo_to_scene", "remake"),
     "registry": ("ModelEntry", "register"),
-    "scene": ("Scene", "open_scene"),
+    "scene": ("Scene",),
     "splats": ("Splats",),
 }
 

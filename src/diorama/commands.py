@@ -119,7 +119,7 @@ class RenderCommand:
     def run(self) -> int:
         """Render and encode."""
         from diorama.export.video import scene_path, write_video
-        from diorama.scene import open_scene
+        from diorama.pipeline import open_scene
 
         with Report("render", self.json) as report, Display(1) as display:
             if self.size < MIN_RENDER_SIZE:
@@ -128,7 +128,7 @@ class RenderCommand:
             entry = report.begin(str(self.scene))
             stages = display.begin(self.scene.name)
             stages.begin("open")
-            scene = open_scene(self.scene)
+            scene = open_scene(self.scene, progress=stages.begin)
             stages.begin("render")
             cameras = scene_path(scene, self.path, num_frames=num_frames, size=self.size)
             write_video(scene, self.out, cameras=cameras, fps=fps)
@@ -168,7 +168,7 @@ class ExportCommand:
     def run(self) -> int:
         """Open the scene once and write every file."""
         from diorama.export import format_of, write
-        from diorama.scene import open_scene
+        from diorama.pipeline import open_scene
 
         with Report("export", self.json) as report, Display(1) as display:
             if not self.files:
@@ -180,7 +180,7 @@ class ExportCommand:
             entry = report.begin(str(self.scene))
             stages = display.begin(self.scene.name)
             stages.begin("open")
-            scene = open_scene(self.scene)
+            scene = open_scene(self.scene, progress=stages.begin)
             for file in self.files:
                 stages.begin(f"export {format_of(file).name}")
                 write(scene, file)
@@ -355,9 +355,9 @@ def _page(path: Path) -> bytes:
         import tempfile
 
         from diorama.export import write
-        from diorama.scene import open_scene
+        from diorama.pipeline import open_scene
 
-        scene = open_scene(path)
+        scene = open_scene(path, progress=lambda stage: tell(f"{path.name}: {stage}"))
         with tempfile.TemporaryDirectory(prefix="diorama-") as folder:
             write(scene, Path(folder) / "scene.html")
             return (Path(folder) / "scene.html").read_bytes()

@@ -1,13 +1,22 @@
 """Everything that can be set about making a scene, as one frozen dataclass."""
 
-from dataclasses import dataclass, field
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from diorama.depth import DepthKind
 from diorama.depth_files import DepthValues
+from diorama.errors import InputError
 from diorama.harmonise import HarmoniseConfig
 from diorama.inpaint import InpaintConfig
 from diorama.layers import LayersConfig
 from diorama.matting import MattingConfig
+
+LARGEST = 1e12
+"""Of any number in a config."""
+
+_Config = TypeVar("_Config")
 
 
 @dataclass(frozen=True)
@@ -38,3 +47,45 @@ class SceneConfig:
     layers: LayersConfig = field(default_factory=LayersConfig)
     matting: MattingConfig = field(default_factory=MattingConfig)
     inpaint: InpaintConfig = field(default_factory=InpaintConfig)
+
+
+def config_from_dict(cls: type[_Config], values: Mapping[str, Any], where: str) -> _Config:
+    """A config dataclass from what `dataclasses.asdict` made of one, in whatever version.
+
+    Args:
+        cls: the dataclass, whose fields may be dataclasses.
+        values: JSON-ready. Names it does not know are passed over, missing ones take the default.
+        where: names the place in messages.
+
+    Returns:
+        The config.
+
+    Raises:
+        InputError: if a value has the wrong type or is out of its range, naming the field.
+    """
+    hints: dict[str, Any] = get_type_hints(cls)
+    found: dict[str, Any] = {}
+    for name in (f.name for f in fields(cls) if f.name in values):  # pyright: ignore[reportArgumentType]
+        value, hint = values[name], hints[name]
+        if isinstance(hint, type) and is_dataclass(hint):
+            if not isinstance(value, Mapping):
+                raise InputError(f"{where}: {name} must be an object, but is {str(value)[:60]!r}")
+            value = config_from_dict(hint, value, f"{where}: {name}")
+        elif not _fits(value, hint):
+            wanted = getattr(hint, "__name__", str(hint))
+            raise InputError(f"{where}: {name} must be {wanted}, but is {str(value)[:60]!r}")
+        found[name] = value
+    try:
+        return cls(**found)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _fits(value: object, hint: Any) -> bool:
+    if get_origin(hint) in (Union, types.UnionType):
+        return any(_fits(value, option) for option in get_args(hint))
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if hint is float:
+        return type(value) in (int, float) and abs(value) < LARGEST  # pyright: ignore
+    return type(value) is hint

@@ -134,7 +134,7 @@ def fill_layers(
             filled = fill_disparity(
                 filled, known, layer.hole, upper=disparity, reach_px=config.plane_reach_px
             )
-        rgba, filled = _bleed(rgba, filled)
+        rgba, filled = bleed(rgba, filled)
         return replace(layer, rgba=rgba, disparity=filled)
 
     filled = tuple(run_tasks([lambda i=i: finish(i) for i in range(len(layers))]))
@@ -284,8 +284,8 @@ def _robust_slopes(part: Array, x: Array, y: Array, value: Array, count: int) ->
     return np.where(good[:, None], plane[:, :2] / radius[:, None], 0).astype(np.float32)
 
 
-def _bleed(rgba: Rgba, disparity: Disparity) -> tuple[Rgba, Disparity]:
-    """Continue colour and disparity to where alpha is 0; `rgba` is changed in place.
+def bleed(rgba: Rgba, disparity: Disparity) -> tuple[Rgba, Disparity]:
+    """Continue a layer's colour and disparity to where alpha is 0; `rgba` is changed in place.
 
     Within `BLEED_PX` of the outline by the nearest pixel that has them, for filtering; beyond,
     where only mip levels and encoders look, by their means.

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -23,6 +23,7 @@ class Masks:
     """(n,) float32 in 0..1: how sure the segmenter is of each mask."""
 
 
+@runtime_checkable
 class Segmenter(Protocol):
     """Anything that turns a photo into `Masks`."""
 
@@ -72,10 +73,11 @@ def set_apart(masks: Masks, region: Mask) -> Masks:
         region: (H, W) bool.
 
     Returns:
-        The partition with `region` under a new id, the largest, if it is not empty; masks that lay
-        wholly inside it are gone.
+        The partition with `region` under a new id, the largest, unless it is empty or a mask
+        already; masks that lay wholly inside it are gone.
     """
-    if not region.any():
+    inside = np.unique(masks.labels[region])
+    if not len(inside) or (len(inside) == 1 and not (masks.labels == inside)[~region].any()):
         return masks
     own = int(masks.ids.max(initial=-1)) + 1
     labels = np.where(region, np.int32(own), masks.labels)

@@ -1,10 +1,13 @@
 """From a photo to a scene: the stages in order, and nothing else."""
 
 import dataclasses
+import logging
+import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -12,22 +15,41 @@ import diorama
 from diorama import registry
 from diorama.arrays import Array
 from diorama.camera import ViewBox
-from diorama.config import SceneConfig
+from diorama.config import SceneConfig, config_from_dict
 from diorama.depth import DepthResult, canonical_disparity
 from diorama.depth_files import DEPTH_SUFFIXES, read_depth
+from diorama.errors import InputError, UnknownNameError
 from diorama.harmonise import harmonise
-from diorama.inpaint import fill_layers
+from diorama.inpaint import Inpainter, fill_layers
 from diorama.layers import extract_layers
-from diorama.masks import set_apart
+from diorama.masks import Masks, Segmenter, set_apart
 from diorama.matting import reconcile
 from diorama.photo import Photo, load_photo
-from diorama.scene import Scene
+from diorama.scene import Part, Scene
+from diorama.scene_file import read_scene
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+logger = logging.getLogger(__name__)
+
 STAGES = ("photo", "depth", "masks", "harmonise", "layers", "inpaint")
 """The stages `photo_to_scene` reports, in order."""
+
+_DEPENDENT: dict[Part, tuple[str, ...]] = {
+    "photo": STAGES[2:],
+    "raw_disparity": STAGES[3:],
+    "masks": STAGES[3:],
+    "disparity": STAGES[4:],
+    "alpha": STAGES[4:],
+    "camera": STAGES[4:],
+    "view_box": STAGES[4:],
+    "layers": (),
+}
+"""What is made anew when a part was edited."""
+
+_SETTINGS = ("seed", "harmonise", "layers", "matting", "inpaint")
+"""Of `SceneConfig`: what making anew needs."""
 
 
 def photo_to_scene(
@@ -69,66 +91,215 @@ def photo_to_scene(
 
     report("depth")
     canonical = canonical_disparity(models.depth(photo), photo)
-
-    report("masks")
-    masks = models.segmenter.segment(photo, canonical.disparity)
-    if photo.nothing is not None:
-        masks = set_apart(masks, photo.nothing)
-
-    report("harmonise")
-    harmonised = harmonise(
-        photo,
-        canonical.disparity,
-        masks,
-        confidence=canonical.confidence,
-        config=config.harmonise,
-    )
-    report("layers")
-    layers, layers_report = extract_layers(
-        photo,
-        harmonised.disparity,
-        masks,
-        view_box,
-        confidence=canonical.confidence,
-        config=config.layers,
-        matting=config.matting,
-    )
-    report("inpaint")
-    layers = fill_layers(
-        photo,
-        layers,
-        harmonised.disparity,
-        inpainter=models.inpainter,
-        config=config.inpaint,
-        seed=config.seed,
-    )
-    opaque = None if photo.alpha is None else photo.alpha >= 1
-    reconcile(photo.rgb, [(layer.rgba, layer.hole) for layer in layers], opaque=opaque)
-
-    return Scene(
+    scene = Scene(
         photo=photo,
         view_box=view_box,
         raw_disparity=canonical.disparity,
-        disparity=harmonised.disparity,
-        masks=masks,
-        layers=layers,
+        disparity=canonical.disparity,
+        masks=Masks(np.zeros(canonical.disparity.shape, np.int32), np.zeros(1, np.int32)),
+        layers=(),
         metric=canonical.metric,
         disparity_scale=canonical.scale,
         provenance={
             "models": models.names,
             "licences": models.licences,
             "config": dataclasses.asdict(config),
-            "versions": {
-                "diorama": diorama.__version__,
-                "numpy": np.__version__,
-                "python": platform.python_version(),
-            },
-            "reports": {
-                "harmonise": dataclasses.asdict(harmonised.report),
-                "layers": dataclasses.asdict(layers_report),
-            },
+        },
+        confidence=canonical.confidence,
+    )
+    return _make(
+        scene,
+        STAGES[2:],
+        config=config,
+        segmenter=models.segmenter,
+        inpainter=models.inpainter,
+        report=report,
+    )
+
+
+def open_scene(
+    path: str | os.PathLike[str], *, progress: Callable[[str], None] | None = None
+) -> Scene:
+    """Open a saved scene, folder or zip.
+
+    What was edited since it was saved, in an image editor or in `scene.json`, is noticed, and what
+    depends on it is made anew, as by `remake`. Without an edit nothing is computed, and the scene
+    is exactly what was saved. The files stay as they are until the scene is saved again.
+
+    Args:
+        path: a ``.diorama`` folder or a ``.zip``.
+        progress: called with the name (of `STAGES`) of each stage that is run again.
+
+    Returns:
+        The scene.
+
+    Raises:
+        InputError: if it is not a scene, is damaged, or was made by a newer version; one line that
+            names the file and the field.
+        DioramaError: if it was edited and a model it was made with is not at hand.
+    """
+    scene, edited = read_scene(path)
+    if not edited:
+        return scene
+    try:
+        return remake(scene, edited, progress=progress)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def remake(
+    scene: Scene,
+    edited: Collection[Part],
+    *,
+    progress: Callable[[str], None] | None = None,
+) -> Scene:
+    """Make anew what depends on the parts of a scene that were edited, and nothing else.
+
+    ::
+
+        photo ──────── masks, harmonise, layers, inpaint     the depth stays as it was
+        raw_disparity ──────── harmonise, layers, inpaint
+        masks ──────────────── harmonise, layers, inpaint
+        disparity, alpha, camera, view_box ─ layers, inpaint
+        layers ─────────────────────────────────────────     nothing
+
+    Masks and disparity that were ever edited, now or before, are kept, whatever they depend on;
+    `Scene.provenance` ("edited") remembers them. Settings, seed and models are those the scene was
+    made with, also from its provenance.
+
+    Args:
+        scene: with the edited parts in it, as `dataclasses.replace` puts them there.
+        edited: which parts they are.
+        progress: called with the name (of `STAGES`) of each stage as it begins.
+
+    Returns:
+        The scene as `photo_to_scene` would have made it from these parts.
+
+    Raises:
+        DioramaError: if a model that is needed is not at hand, or a setting is no longer valid.
+    """
+    known = get_args(Part)
+    if unknown := set(edited) - set(known):
+        raise UnknownNameError("part of a scene", str(min(unknown)), known)
+    earlier = set(scene.provenance.get("edited", ()))
+    by_hand = earlier | set(edited)
+    stages = [
+        stage
+        for stage in STAGES
+        if any(stage in _DEPENDENT[part] for part in edited)
+        and not (stage == "masks" and "masks" in by_hand)
+        and not (stage == "harmonise" and "disparity" in by_hand)
+    ]
+    if "harmonise" not in stages and "raw_disparity" in edited:
+        logger.warning(
+            "%s: disparity was edited by hand and is kept; raw_disparity does not change it",
+            scene.photo.name,
+        )
+    if stages and "layers" in by_hand:
+        logger.warning(
+            "%s: layers are made anew, without what was painted into them by hand",
+            scene.photo.name,
+        )
+        by_hand.remove("layers")
+    settings = scene.provenance.get("config", {})
+    config = config_from_dict(
+        SceneConfig,
+        {name: settings[name] for name in _SETTINGS if name in settings},
+        "provenance: config",
+    )
+    remade = replace(
+        scene,
+        provenance={
+            **scene.provenance,
+            "edited": [part for part in known if part in by_hand],
         },
     )
+    if not stages:
+        return remade
+    return _make(
+        remade,
+        stages,
+        config=config,
+        segmenter=_saved_model(scene, "segmenter") if "masks" in stages else None,
+        inpainter=_saved_model(scene, "inpainter"),
+        report=progress or (lambda stage: None),
+    )
+
+
+def _make(
+    scene: Scene,
+    stages: Collection[str],
+    *,
+    config: SceneConfig,
+    segmenter: Segmenter | None,
+    inpainter: Inpainter,
+    report: Callable[[str], None],
+) -> Scene:
+    """Run those of the stages after depth that are asked for; layers and inpaint always are."""
+    photo, masks, disparity = scene.photo, scene.masks, scene.disparity
+    reports = dict(scene.provenance.get("reports", {}))
+
+    if "masks" in stages and segmenter is not None:
+        report("masks")
+        masks = segmenter.segment(photo, scene.raw_disparity)
+    if photo.nothing is not None:
+        masks = set_apart(masks, photo.nothing)
+
+    if "harmonise" in stages:
+        report("harmonise")
+        harmonised = harmonise(
+            photo,
+            scene.raw_disparity,
+            masks,
+            confidence=scene.confidence,
+            config=config.harmonise,
+        )
+        disparity = harmonised.disparity
+        reports["harmonise"] = dataclasses.asdict(harmonised.report)
+
+    report("layers")
+    layers, layers_report = extract_layers(
+        photo,
+        disparity,
+        masks,
+        scene.view_box,
+        confidence=scene.confidence,
+        config=config.layers,
+        matting=config.matting,
+    )
+    reports["layers"] = dataclasses.asdict(layers_report)
+
+    report("inpaint")
+    layers = fill_layers(
+        photo, layers, disparity, inpainter=inpainter, config=config.inpaint, seed=config.seed
+    )
+    opaque = None if photo.alpha is None else photo.alpha >= 1
+    reconcile(photo.rgb, [(layer.rgba, layer.hole) for layer in layers], opaque=opaque)
+
+    versions = {
+        "diorama": diorama.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+    return replace(
+        scene,
+        masks=masks,
+        disparity=disparity,
+        layers=layers,
+        provenance={**scene.provenance, "versions": versions, "reports": reports},
+    )
+
+
+def _saved_model(scene: Scene, task: registry.Task) -> Any:
+    """The model that made the scene."""
+    name = scene.provenance.get("models", {}).get(task, "embedded")
+    try:
+        return registry.load(task, name)
+    except UnknownNameError as error:
+        raise InputError(
+            f"made with the {task} {name!r}, which is not registered here: register it, or name "
+            f"another in provenance.models.{task} of scene.json ({error})"
+        ) from error
 
 
 class _Models:
