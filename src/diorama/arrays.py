@@ -78,10 +78,10 @@ def check_labels(labels: Labels, like: Array | None = None) -> None:
     check_array("labels", labels, dtype=np.int32, shape=shape)
 
 
-def refuse_bomb(where: object, width: int, height: int) -> None:
-    """Raise `InputError` if a header claims more than `MAX_PIXELS`; to be asked before decoding."""
-    if width * height > MAX_PIXELS:
+def refuse_bomb(where: object, width: int, height: int, *, most: int = MAX_PIXELS) -> None:
+    """Raise `InputError` if a header claims more than `most` pixels; to be asked first of all."""
+    if width * height > most:
         raise InputError(
-            f"{where} claims {width}x{height} px, more than {MAX_PIXELS // 1_000_000} megapixels: "
+            f"{where} claims {width}x{height} px, more than {most // 1_000_000} megapixels: "
             "scale it down first"
         )

@@ -1,9 +1,6 @@
 """OpenEXR files as float channels."""
 
 import contextlib
-import os
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +8,7 @@ import numpy as np
 from diorama.arrays import Array, refuse_bomb
 from diorama.errors import DioramaError, InputError
 from diorama.extras import import_extra
+from diorama.runtime import silence
 
 
 def read_exr(path: str | Path) -> dict[str, Array]:
@@ -22,7 +20,8 @@ def read_exr(path: str | Path) -> dict[str, Array]:
     """
     exr = import_extra("exr", f"reading {path}")
     try:
-        with _silence():
+        # It reports every damaged chunk, some on stderr, some by Python's print.
+        with silence(), contextlib.redirect_stdout(None):
             low, high = exr.File(str(path), header_only=True).header()["dataWindow"]
             width, height = (int(n) for n in np.asarray(high, np.int64) - low + 1)
             refuse_bomb(path, width, height)
@@ -42,18 +41,3 @@ def read_exr(path: str | Path) -> dict[str, Array]:
 
 def _reason(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep the library from writing its own lines to stderr, as it does for each damaged chunk."""
-    sys.stderr.flush()
-    before = os.dup(2)
-    try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
-        yield
-    finally:
-        os.dup2(before, 2)
-        os.close(before)

@@ -32,6 +32,7 @@ from diorama.arrays import AlphaBytes, Array, RgbBytes, refuse_bomb
 from diorama.errors import DioramaError, InputError
 from diorama.exr import read_exr
 from diorama.extras import import_extra
+from diorama.runtime import silence
 
 logger = logging.getLogger(__name__)
 
@@ -48,13 +49,16 @@ FORMATS_LINE = "JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, HEIC or EXR"
 MIN_SIDE = 16
 """Pixels; below it there is nothing to tell depth from."""
 
+MAX_CANVAS_PIXELS = 100_000_000
+"""Of formats that may be animated: their decoders hold several pictures of this size at once."""
+
 PLAUSIBLE_35MM = (4.0, 3000.0)
 """Focal lengths in mm to believe; cameras write 0 or nonsense when they do not know."""
 
 # Whatever a decoder raises on damaged files; anything else is our own fault and stays loud.
 _DAMAGED = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error),
-    *(RuntimeError, OverflowError, MemoryError),
+    *(RuntimeError, OverflowError, MemoryError, Image.DecompressionBombError),
 )
 
 _ORIENTATION, _EXIF_IFD, _FOCAL_35MM = 0x0112, 0x8769, 0xA405  # EXIF tags
@@ -90,8 +94,8 @@ def read_picture(path: str | Path, *, fitting: int | None = None) -> Picture:
 
     Args:
         path: a JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, HEIC or EXR file, told by its first bytes.
-        fitting: a JPEG at least twice as large may be decoded smaller, with a long side of no less
-            than this many pixels; that takes a fraction of the time and memory.
+        fitting: what is at least twice as large may come smaller, with a long side of no less than
+            this many pixels; that takes a fraction of the memory, and of a JPEG's time.
 
     Returns:
         The picture; an EXR's linear colours are encoded as sRGB and cut off at 1.
@@ -126,13 +130,13 @@ def read_picture(path: str | Path, *, fitting: int | None = None) -> Picture:
             _refuse_raw(image, path)
             if fitting is not None and max(image.size) >= 2 * fitting and hasattr(image, "draft"):
                 image.draft(None, (fitting, fitting))
-            return picture_from_image(image, str(path))
+            return picture_from_image(image, str(path), fitting=fitting)
         finally:
             image.close()
 
 
-def picture_from_image(image: Image.Image, name: str) -> Picture:
-    """Decode and convert a PIL image; `name` is for messages.
+def picture_from_image(image: Image.Image, name: str, *, fitting: int | None = None) -> Picture:
+    """Decode and convert a PIL image; `name` is for messages, `fitting` as for `read_picture`.
 
     Raises:
         InputError: if it is damaged, too small or of a kind that is no photo.
@@ -142,8 +146,15 @@ def picture_from_image(image: Image.Image, name: str) -> Picture:
         if getattr(image, "is_animated", False) and image.format not in ("MPO", "HEIF"):
             logger.warning("%s holds several pictures: the first one is used", name)
             image.seek(0)
-        image.load()
+        with silence() if image.format == "TIFF" else contextlib.nullcontext():
+            image.load()  # libtiff reports every damaged strip
         turn, focal_35mm = _exif(image)
+        if fitting is not None and image.mode in ("RGB", "L", "CMYK"):
+            factor = max(image.size) // fitting
+            if factor > 1:
+                icc = image.info.get("icc_profile")
+                image = image.reduce(factor)
+                image.info["icc_profile"] = icc
         upright = image if turn is None else image.transpose(turn)
         picture = _to_srgb_bytes(upright, name)
     except DioramaError:
@@ -223,6 +234,8 @@ def _opened(opener: Callable[[BinaryIO], Image.Image], file: BinaryIO, path: Pat
     except _DAMAGED as error:
         raise InputError(f"{path} is damaged: {_reason(error)}") from error
     refuse_bomb(path, image.width, image.height)
+    if image.format in ("WEBP", "GIF"):
+        refuse_bomb(path, image.width, image.height, most=MAX_CANVAS_PIXELS)
     return image
 
 

@@ -4,8 +4,10 @@ Kernels are compiled `nogil` and work on a band of rows; `run_bands` hands fixed
 thread pool. The bands do not depend on the number of threads, so neither does any result.
 """
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -47,3 +49,18 @@ def run_bands(
     # The first call may compile; letting every thread do so at once would only repeat the work.
     first = [kernel(*band, *args) for band in bands[:1]]
     return first + run_tasks([lambda b=band: kernel(*b, *args) for band in bands[1:]])
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Keep compiled libraries from writing lines of their own to stderr, of the whole process."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
