@@ -16,8 +16,10 @@ import trimesh
 from card_scene import card_scene, plane_scene
 from PIL import Image
 
+from diorama.camera import disparity_per_px
 from diorama.errors import OutputError
 from diorama.export.glb import write_glb
+from diorama.export.textured import TIE_PX
 from diorama.mesh import Mesh
 from diorama.scene import Scene
 from diorama.testing import floor_and_people
@@ -175,12 +177,34 @@ def test_a_floor_is_refined_until_its_texture_stays_put(tmp_path: Path) -> None:
     slip = np.linalg.norm(shown - (seen[a] + seen[b]) / 2, axis=-1)
     assert slip.max() <= 0.5 + 1e-3
     # The same surface: disparity is still affine in the picture, and the area is the same.
-    np.testing.assert_allclose(1 / points[:, 2], 0.1 + 0.9 * (seen[:, 1] - 120) / 120, atol=1e-4)
+    nearer = 1 / points[:, 2] - (0.1 + 0.9 * (seen[:, 1] - 120) / 120)
+    assert np.ptp(nearer) < 1e-4
+    # Where it meets the wall it lies on it.
+    assert 0 < nearer.mean() < disparity_per_px(scene.camera, scene.view_box)
     corner = seen[refined.faces]
     one, two = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
     area = np.abs(one[:, 0] * two[:, 1] - one[:, 1] * two[:, 0]).sum() / 2
     assert area == pytest.approx(320 * 120, rel=1e-4)
     assert len(refined.faces) < 10_000
+
+
+def test_a_layer_lies_before_the_fill_behind_it(scene: Scene, tmp_path: Path) -> None:
+    """A fill as near as what hides it would flicker through in programs that compare depths."""
+    wall, card, disc = scene.layers
+    hidden = disc.rgba[..., 3] > 0
+    filled = replace(card, disparity=np.where(hidden, disc.disparity, card.disparity))
+    filled = replace(filled, rgba=np.dstack([card.rgba[..., :3], hidden]).astype(np.float32))
+    other = with_mesh(replace(scene, layers=(wall, filled, disc)), *scene.meshes)
+    write_glb(other, tmp_path / "tie.glb")
+    loaded = trimesh.load(tmp_path / "tie.glb", process=False)
+    step = TIE_PX * disparity_per_px(scene.camera, scene.view_box)
+    names = ["layer 0 (back)", "layer 1", "layer 2 (front)"]
+    for name, mesh, lift in zip(names, scene.meshes, (0, 0, step), strict=True):
+        points = loaded.geometry[name].vertices * [1, -1, -1]
+        np.testing.assert_allclose(1 / points[:, 2], 1 / mesh.vertices[:, 2] + lift, rtol=1e-5)
+        # The photo's camera sees it where it was.
+        rays = mesh.vertices[:, :2] / mesh.vertices[:, 2:]
+        np.testing.assert_allclose(points[:, :2] / points[:, 2:], rays, atol=1e-6)
 
 
 def test_file_is_one_header_and_two_aligned_chunks(path: Path) -> None:

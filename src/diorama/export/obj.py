@@ -86,8 +86,7 @@ def _geometry(meshes: Sequence[TexturedMesh], materials: str) -> Iterator[str]:
         name = mesh.identifier
         yield from ("", f"o {name}")
         yield from _rows("v %.9g %.9g %.9g", mesh.vertices)
-        # Texture coordinates begin at the lower left corner.
-        yield from _rows("vt %.9g %.9g", mesh.uvs * np.float32([1, -1]) + np.float32([0, 1]))
+        yield from _rows("vt %.9g %.9g", mesh.uvs_from_below)
         yield f"usemtl {name}"
         yield from _rows("f %d/%d %d/%d %d/%d", np.repeat(mesh.triangles + first, 2, axis=1))
         first += len(mesh.vertices)

@@ -2,9 +2,13 @@
 
 Their axes are x right, y up, -z forward: OpenCV's turned half round x, so (x, y, z) becomes
 (x, -y, -z). The photo's camera is at the origin and looks along -z.
+
+Most programs compare depths, where ours draw back to front: what lies on a layer comes a little
+nearer, along the rays of the photo's camera, so that the photo stays as it is.
 """
 
 import io
+import math
 import re
 from dataclasses import dataclass
 
@@ -12,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from diorama.arrays import Array, Points, RgbaBytes, Triangles, Uvs
-from diorama.camera import Camera
+from diorama.camera import Camera, disparity_per_px
 from diorama.errors import OutputError
 from diorama.export.pictures import layer_name
 from diorama.mesh import Mesh
@@ -27,6 +31,10 @@ JPEG_QUALITY = 92
 
 MAX_SLIP_PX = 0.5
 """How far a texture may slide from where the photo has it, in photo pixels."""
+
+TIE_PX = 0.15
+"""How much nearer than what it lies on a layer is brought, in pixels of parallax at the view box's
+limit. Most ties are exact, so little parts them; more would show, for it adds up over layers."""
 
 MAX_ROUNDS = 12
 """Of halving edges; a bound no real layer reaches, for the slip falls fourfold a round."""
@@ -48,6 +56,11 @@ class TexturedMesh:
     """(h, w, 4) uint8, straight; colour goes on under alpha 0."""
 
     @property
+    def uvs_from_below(self) -> Uvs:
+        """(n, 2) float32: (0, 0) is the texture's lower left corner, (1, 1) its upper right one."""
+        return np.column_stack([self.uvs[:, 0], 1 - self.uvs[:, 1]])
+
+    @property
     def identifier(self) -> str:
         """The name for formats that allow letters, digits and underscores: "layer_0_back"."""
         return re.sub(r"\W+", "_", self.name).strip("_")
@@ -65,9 +78,10 @@ def textured_meshes(scene: Scene) -> list[TexturedMesh]:
         OutputError: if there are none.
     """
     textures = layer_textures(scene.photo, scene.layers, max_size=MAX_TEXTURE_SIZE)
+    meshes = [_lifted(*pair) for pair in zip(scene.meshes, _lifts(scene), strict=True)]
     shown = [
         _textured(layer_name(index, len(scene.layers)), mesh, texture, scene.camera)
-        for index, (mesh, texture) in enumerate(zip(scene.meshes, textures, strict=True))
+        for index, (mesh, texture) in enumerate(zip(meshes, textures, strict=True))
         if len(mesh.triangles)
     ]
     if not shown:
@@ -88,6 +102,35 @@ def encode_texture(mesh: TexturedMesh) -> tuple[str, bytes]:
     picture = Image.fromarray(np.ascontiguousarray(mesh.texture[..., :3]))
     picture.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return "jpeg", file.getvalue()
+
+
+def _lifts(scene: Scene) -> list[float]:
+    """How much disparity brings each layer before the farther ones that it lies on.
+
+    Fills end at the depth of what hides them, and feet stand on a floor: there two layers are
+    equally far, and programs that compare depths would show either.
+    """
+    step = TIE_PX * disparity_per_px(scene.camera, scene.view_box)
+    if not math.isfinite(step):
+        return [0.0] * len(scene.layers)
+    steps: list[int] = []
+    for index, layer in enumerate(scene.layers):
+        seen = layer.rgba[..., 3] > 0
+        below = [0]
+        for other, count in zip(scene.layers[:index], steps, strict=True):
+            both = seen & (other.rgba[..., 3] > 0)
+            if (np.abs(layer.disparity[both] - other.disparity[both]) < step).any():
+                below.append(count + 1)
+        steps.append(max(below))
+    return [count * step for count in steps]
+
+
+def _lifted(mesh: Mesh, lift: float) -> Mesh:
+    """Nearer by a disparity, along the rays of the photo's camera."""
+    if not lift:
+        return mesh
+    nearer = mesh.vertices / (1 + np.float32(lift) * mesh.vertices[:, 2:])
+    return Mesh(nearer, mesh.uvs, mesh.triangles)
 
 
 def _textured(name: str, mesh: Mesh, texture: Texture, camera: Camera) -> TexturedMesh:

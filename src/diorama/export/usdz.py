@@ -93,8 +93,6 @@ def Xform "scene" (
 
 def _mesh(mesh: TexturedMesh) -> Iterator[str]:
     name = mesh.identifier
-    # Texture coordinates begin at the lower left corner.
-    st = mesh.uvs * np.float32([1, -1]) + np.float32([0, 1])
     low, high = mesh.vertices.min(0), mesh.vertices.max(0)
     yield f"""    def Mesh "{name}" (
         prepend apiSchemas = ["MaterialBindingAPI"]
@@ -107,7 +105,7 @@ def _mesh(mesh: TexturedMesh) -> Iterator[str]:
         int[] faceVertexIndices = [{", ".join(map(str, mesh.triangles.ravel().tolist()))}]
         rel material:binding = </scene/{name}_material>
         point3f[] points = {_tuples(mesh.vertices)}
-        texCoord2f[] primvars:st = {_tuples(st)} (
+        texCoord2f[] primvars:st = {_tuples(mesh.uvs_from_below)} (
             interpolation = "vertex"
         )
         uniform token subdivisionScheme = "none"
