@@ -153,8 +153,8 @@ def extract_layers(
 ) -> tuple[tuple[Layer, ...], LayersReport]:
     """Group masks into layers with soft edges and mark what must be filled.
 
-    Where the photo shows nothing there is no layer, and no other extends under it; what is half
-    transparent keeps the photo's own alpha and colour.
+    Where the photo shows nothing there is no layer; what is half transparent keeps the photo's own
+    alpha and colour.
 
     Args:
         photo: at processing size.
@@ -176,15 +176,19 @@ def extract_layers(
     index, ids, boundaries, report = assign_layers(
         disparity, masks, photo.camera, view_box, confidence=confidence, config=config
     )
+    first = 0
     if photo.nothing is not None:
-        index, ids = _without_nothing(index, ids, masks, photo.nothing)
+        # Nothing is a layer as long as it can hide behind others: the farthest, with no edge.
+        first = 1
+        index, ids = _nothing_farthest(index, ids, masks, photo.nothing)
     between = _between_layers(index, boundaries)
+    torn = between.tears & (between.layer[:, 1] >= first)
     mattes = [
         edge_matte(
             photo.rgb,
             index == layer,
-            (index < layer) & (index >= 0),
-            between.pixel[between.tears & (between.layer[:, 0] == layer)].ravel(),
+            (index < layer) & (index >= first),
+            between.pixel[torn & (between.layer[:, 0] == layer)].ravel(),
             config=matting,
         )
         for layer in range(len(ids))
@@ -200,12 +204,12 @@ def extract_layers(
             hole &= photo.alpha >= 1
     layers = [
         _layer(photo.rgb, disparity, index == layer, mattes[layer], holes[layer], ids[layer])
-        for layer in range(len(ids))
+        for layer in range(first, len(ids))
     ]
     if photo.alpha is not None:
         # The photo's own alpha and colour are exact; a matte or a fill could only blur them.
         soft = photo.alpha < 1
-        for number, layer in enumerate(layers):
+        for number, layer in enumerate(layers, first):
             own = np.where(index == number, photo.alpha, np.float32(0))
             np.copyto(layer.rgba[..., 3], own, where=soft)
             np.copyto(layer.rgba[..., :3], photo.rgb, where=soft[..., None])
@@ -550,19 +554,20 @@ class _LayerEdges:
     parallax_px: Array  # (m,) how far they can come apart; 0 where they do not
 
 
-def _without_nothing(
+def _nothing_farthest(
     index: Labels, ids: Sequence[tuple[int, ...]], masks: Masks, nothing: Mask
 ) -> tuple[Labels, list[tuple[int, ...]]]:
-    """Layers without the masks that show nothing, whose pixels become -1."""
-    unseen = set(np.unique(masks.labels[nothing]).tolist())
+    """The layers with the masks that show nothing taken out of theirs, as layer 0."""
+    unseen = tuple(np.unique(masks.labels[nothing]).tolist())
     left = [tuple(i for i in members if i not in unseen) for members in ids]
-    new = np.cumsum([bool(members) for members in left]).astype(np.int32) - 1
-    return np.where(nothing, np.int32(-1), new[index]), [members for members in left if members]
+    new = np.cumsum([bool(members) for members in left]).astype(np.int32)
+    seen = [members for members in left if members]
+    return np.where(nothing, np.int32(0), new[index]), [unseen, *seen]
 
 
 def _between_layers(index: Labels, boundaries: Boundaries) -> _LayerEdges:
     layer = index.ravel()[boundaries.pixel]
-    differ = (layer[:, 0] != layer[:, 1]) & (layer >= 0).all(1)
+    differ = layer[:, 0] != layer[:, 1]
     pixel, layer = boundaries.pixel[differ], layer[differ]
     jump, worth = boundaries.jump[differ], boundaries.parallax_px[differ]
     swap = layer[:, 0] < layer[:, 1]
