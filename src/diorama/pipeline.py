@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 STAGES = ("photo", "depth", "masks", "harmonise", "layers", "inpaint")
 """The stages `photo_to_scene` reports, in order."""
 
-_DEPENDENT: dict[Part, tuple[str, ...]] = {
+_DEPENDENT: dict[str, tuple[str, ...]] = {
     "photo": STAGES[2:],
     "raw_disparity": STAGES[3:],
     "masks": STAGES[3:],
@@ -149,7 +149,7 @@ def open_scene(
 
 def remake(
     scene: Scene,
-    edited: Collection[Part],
+    edited: Collection[str],
     *,
     progress: Callable[[str], None] | None = None,
 ) -> Scene:
@@ -169,13 +169,14 @@ def remake(
 
     Args:
         scene: with the edited parts in it, as `dataclasses.replace` puts them there.
-        edited: which parts they are.
+        edited: which parts they are, of `diorama.scene.Part`.
         progress: called with the name (of `STAGES`) of each stage as it begins.
 
     Returns:
         The scene as `photo_to_scene` would have made it from these parts.
 
     Raises:
+        UnknownNameError: if a scene has no such part.
         DioramaError: if a model that is needed is not at hand, or a setting is no longer valid.
     """
     known = get_args(Part)

@@ -120,9 +120,9 @@ def disparity_step(disparity: Disparity) -> float:
     return highest / HIGHEST if highest > 0 else 1.0
 
 
-def to_bytes(rgba: Array) -> RgbaBytes:
-    """Colour and alpha in 0..1 as (H, W, 4) uint8."""
-    return np.rint(rgba.clip(0, 1) * np.float32(255)).astype(np.uint8)
+def to_bytes(values: Array) -> Array:
+    """Values in 0..1, of any shape, as uint8."""
+    return np.rint(values.clip(0, 1) * np.float32(255)).astype(np.uint8)
 
 
 def digest(pixels: Array, *numbers: float) -> str:

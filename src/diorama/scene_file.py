@@ -506,11 +506,10 @@ def _digests(fields: Fields) -> dict[str, Any] | None:
 
 
 def _provenance(fields: Fields) -> dict[str, Any]:
-    if (models := fields.inner_or_none("models")) is not None:
-        for name in models.values:
-            models.text(name)
-    for name in ("config", "reports"):
-        fields.inner_or_none(name)
+    for name in fields.values.keys() & {"models", "config", "reports"}:
+        fields.inner(name)
+    for task in fields.values.get("models", ()):
+        fields.inner("models").text(task)
     if "edited" in fields.values:
         fields.texts("edited")
     return dict(fields.values)
