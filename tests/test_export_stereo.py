@@ -3,7 +3,7 @@
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -149,8 +149,8 @@ def stereo_kinds(path: Path) -> list[bytes]:
     """What FFmpeg says of the first frame: the type of every `AVStereo3D`."""
     with av.open(str(path)) as container:
         frame = next(container.decode(video=0))
-        side_data: Iterable[Any] = frame.side_data
-        return [bytes(data)[:1] for data in side_data if data.type.name == "STEREO3D"]
+        parts = cast("Iterable[Any]", frame.side_data)  # typed as a mapping of names
+        return [bytes(part)[:1] for part in parts if part.type.name == "STEREO3D"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -10,10 +11,12 @@ import pytest
 from card_scene import card_scene
 from PIL import Image
 
+from diorama.cli import main
 from diorama.errors import InputError, OutputError, UnknownNameError
 from diorama.export.video import encode_video, scene_path, write_video
 from diorama.framing import MAX_ZOOM
 from diorama.paths import camera_path
+from diorama.scene import Scene
 
 
 def sliding_card(num_frames: int = 10, width: int = 96, height: int = 64) -> list[np.ndarray]:
@@ -144,3 +147,153 @@ def test_a_default_gif_is_one_loop_of_four_seconds(tmp_path: Path) -> None:
     write_video(card_scene(64, 48), tmp_path / "a.gif")
     with Image.open(tmp_path / "a.gif") as gif:
         assert getattr(gif, "n_frames", 1) * gif.info["duration"] == 4000
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    with av.open(str(path)) as container:
+        return container.streams.video[0].width, container.streams.video[0].height
+
+
+def large_scene() -> Scene:
+    """Computed at 320x240, from a photo of 1600x1200."""
+    scene = card_scene(320, 240)
+    fine = Image.fromarray(scene.photo.texture).resize((1600, 1200), Image.Resampling.BICUBIC)
+    return replace(scene, photo=replace(scene.photo, texture=np.asarray(fine)))
+
+
+@pytest.mark.parametrize(
+    ("preset", "size"),
+    [
+        ("web", (1280, 960)),
+        ("small", (720, 540)),
+        ("high", (1600, 1200)),
+        ("square", (1080, 1080)),
+        ("vertical", (1080, 1920)),
+    ],
+)
+def test_a_preset_says_how_large(preset: str, size: tuple[int, int]) -> None:
+    (camera,) = scene_path(large_scene(), "static", num_frames=1, preset=preset)
+    assert (camera.width, camera.height) == size
+
+
+@pytest.mark.parametrize(
+    ("preset", "size"),
+    [("high", (100, 75)), ("square", (100, 100)), ("vertical", (56, 100))],
+)
+def test_a_given_size_wins_over_the_presets(preset: str, size: tuple[int, int]) -> None:
+    (camera,) = scene_path(large_scene(), "static", num_frames=1, preset=preset, size=100)
+    assert (camera.width, camera.height) == size
+
+
+@pytest.mark.parametrize(("preset", "shape"), [("square", (1, 1)), ("vertical", (9, 16))])
+def test_a_crop_shows_the_middle_and_no_border(preset: str, shape: tuple[int, int]) -> None:
+    scene = card_scene(320, 240)
+    height = 160
+    width = height * shape[0] // shape[1]
+    (still,) = scene_path(scene, "static", num_frames=1, preset=preset, size=height)
+    picture = Image.fromarray(scene.photo.texture).resize((213, 160), Image.Resampling.BOX)
+    left = (213 - width) / 2
+    part = picture.crop((round(left), 0, round(left) + width, height))
+    assert np.abs(scene.render(still).rgb * 255 - np.asarray(part)).mean() < 6
+    for camera in scene_path(scene, "orbit", num_frames=6, preset=preset, size=height):
+        assert scene.render(camera).alpha.min() > 0.75
+
+
+def test_a_crop_of_key_frames_keeps_their_lens(tmp_path: Path) -> None:
+    scene = card_scene(160, 120)
+    fov = scene.camera.fov_deg
+    keys = [{"t": t, "position": [0, 0, 0], "fov_deg": fov} for t in (0, 1)]
+    (tmp_path / "path.json").write_text(json.dumps({"keys": keys}))
+    for name in (str(tmp_path / "path.json"), "static"):
+        (camera,) = scene_path(scene, name, num_frames=1, preset="square", size=120)
+        np.testing.assert_allclose(
+            camera.K, [[scene.camera.K[0, 0], 0, 60], [0, scene.camera.K[1, 1], 60], [0, 0, 1]]
+        )
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_better_presets_are_larger_and_truer(tmp_path: Path, suffix: str) -> None:
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    large = np.asarray(Image.fromarray(picture).resize((256, 256), Image.Resampling.BICUBIC))
+    noise = np.roll(large, 1, 1) // 2 + rng.integers(0, 128, large.shape).astype(np.uint8) // 2
+    frames = [np.roll(noise, 3 * shift, 1) for shift in range(6)]
+    sizes, errors = [], []
+    for preset in ("small", "web", "high"):
+        path = tmp_path / f"{preset}{suffix}"
+        encode_video(frames, path, fps=30, preset=preset)
+        with av.open(str(path)) as container:
+            assert container.streams.video[0].codec_context.pix_fmt == "yuv420p"
+            first = next(container.decode(video=0)).to_ndarray(format="gray")
+        want = np.asarray(Image.fromarray(frames[0]).convert("L")).astype(float)
+        sizes.append(path.stat().st_size)
+        errors.append(np.abs(first / 1.0 - want).mean())
+    assert sizes[0] < 0.8 * sizes[1] < 0.64 * sizes[2]
+    assert errors[0] > errors[1] > errors[2]
+
+
+def test_a_preset_goes_all_the_way(tmp_path: Path) -> None:
+    scene = card_scene(64, 48)
+    write_video(scene, tmp_path / "a.gif", preset="square", fps=10)
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert gif.size == (480, 480)
+    cameras = scene_path(scene, "static", num_frames=1, preset="vertical", size=256)
+    write_video(scene, tmp_path / "a.webm", cameras=cameras, preset="vertical")
+    assert size_of(tmp_path / "a.webm") == (144, 256)
+    with pytest.raises(UnknownNameError, match=r"unknown video preset 'hihg'.*did you mean 'high'"):
+        write_video(scene, tmp_path / "b.mp4", preset="hihg")
+    with pytest.raises(UnknownNameError, match="unknown video preset"):
+        encode_video(sliding_card(1), tmp_path / "b.mp4", fps=30, preset="")
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        (["-o", "a.mp4", "--preset", "square", "--size", "96"], (96, 96)),
+        (["-o", "a.sbs.mp4", "--size", "64"], (128, 48)),
+        (["-o", "a.over-under.webm", "--eyes", "0.05"], (160, 240)),
+    ],
+)
+def test_the_command_takes_presets_and_eyes(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    size: tuple[int, int],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    card_scene(160, 120).save("a.zip")
+    assert main(["render", "a.zip", "--frames", "2", *options]) == 0
+    assert size_of(tmp_path / options[1]) == size
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-o", "a.mp4", "--eyes", "0.05"], "a.mp4 shows what one eye sees"),
+        (["-o", "a.sbs.mp4", "--eyes", "0.5"], "eyes must be more than 0 and at most 0.06"),
+        (["-o", "a.mp4", "--preset", "hugh"], "unknown video preset 'hugh'"),
+    ],
+)
+def test_the_command_says_what_does_not_fit(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    card_scene(64, 48).save("a.zip")
+    assert main(["render", "a.zip", *options]) == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+
+
+def test_a_gif_keeps_rare_colours(tmp_path: Path) -> None:
+    """A small red roof under a large blue sky, whose many blues would take the whole palette."""
+    blue = np.linspace(120, 255, 200 * 300).reshape(200, 300)
+    sky = np.dstack([blue * 0.3, blue * 0.6, blue]).astype(np.uint8)
+    sky[150:158, 40:52] = (190, 70, 50)
+    encode_video([sky], tmp_path / "a.gif", fps=10)
+    with Image.open(tmp_path / "a.gif") as gif:
+        roof = np.asarray(gif.convert("RGB"))[151:157, 42:50].reshape(-1, 3).mean(0)
+    assert np.abs(roof - (190, 70, 50)).max() < 12
