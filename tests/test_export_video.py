@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from card_scene import card_scene
@@ -288,12 +289,12 @@ def test_the_command_says_what_does_not_fit(
     assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
 
 
-def test_a_gif_keeps_rare_colours(tmp_path: Path) -> None:
-    """A small red roof under a large blue sky, whose many blues would take the whole palette."""
-    blue = np.linspace(120, 255, 200 * 300).reshape(200, 300)
-    sky = np.dstack([blue * 0.3, blue * 0.6, blue]).astype(np.uint8)
-    sky[150:158, 40:52] = (190, 70, 50)
-    encode_video([sky], tmp_path / "a.gif", fps=10)
+def test_a_gif_keeps_rare_colours(tmp_path: Path, demo_photo: Path) -> None:
+    """Red roofs in a blue street: hardly any place is off in hue once dithering is blurred away."""
+    with Image.open(demo_photo) as photo:
+        frame = np.asarray(photo.resize((480, 360), Image.Resampling.BOX))
+    encode_video([frame], tmp_path / "a.gif", fps=10)
     with Image.open(tmp_path / "a.gif") as gif:
-        roof = np.asarray(gif.convert("RGB"))[151:157, 42:50].reshape(-1, 3).mean(0)
-    assert np.abs(roof - (190, 70, 50)).max() < 12
+        got = cv2.GaussianBlur(np.asarray(gif.convert("RGB"), np.float32), (0, 0), 1.5)
+    error = np.abs(got - cv2.GaussianBlur(frame.astype(np.float32), (0, 0), 1.5)).max(-1)
+    assert np.percentile(error, 99) < 5
