@@ -1,11 +1,21 @@
-"""Writing whole or not at all."""
+"""Writing whole or not at all, and clearing up behind processes that were killed."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from diorama.errors import OutputError
-from diorama.files import whole_file, whole_folder, whole_set
+from diorama.files import append_line, sweep, whole_file, whole_folder, whole_set
+from diorama.interrupts import uninterrupted
 
 
 def write_file(target: Path, text: str, error: type[BaseException] | None = None) -> None:
@@ -92,3 +102,178 @@ def test_an_error_inside_a_set_names_the_place_that_was_asked_for(tmp_path: Path
     assert str(out / "taken.html") in str(raised.value)
     assert ".diorama-" not in str(raised.value)
     assert not out.exists()
+
+
+@contextmanager
+def writer(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that is in the middle of writing into `folder`."""
+    code = f"""
+import time
+from diorama.files import whole_set
+with whole_set({str(folder)!r}) as partial:
+    (partial / "half").write_text("half")
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+class TestScratch:
+    def test_the_next_writer_clears_up_behind_one_that_was_killed(self, tmp_path: Path) -> None:
+        with writer(tmp_path) as process:
+            process.kill()
+        assert [name[:9] for name in names(tmp_path)] == [".diorama-"]
+        write_file(tmp_path / "scene.html", "x")
+        assert names(tmp_path) == ["scene.html"]
+
+    def test_what_others_are_writing_stays(self, tmp_path: Path) -> None:
+        with writer(tmp_path):
+            (theirs,) = names(tmp_path)
+            write_file(tmp_path / "scene.html", "x")
+            assert sorted(names(tmp_path)) == [theirs, "scene.html"]
+            # However long they take, and whoever has their number by now: they hold the lock.
+            os.utime(tmp_path / theirs, (0, 0))
+            sweep(tmp_path)
+            assert (tmp_path / theirs / "results" / "half").read_text() == "half"
+
+    def test_our_own_stays(self, tmp_path: Path) -> None:
+        with whole_set(tmp_path) as partial:
+            os.utime(partial.parent, (0, 0))
+            sweep(tmp_path)
+            assert partial.is_dir()
+
+    def test_a_number_given_to_another_process_protects_nothing(self, tmp_path: Path) -> None:
+        with writer(tmp_path) as process:
+            process.kill()
+        (left,) = tmp_path.iterdir()
+        taken = left.with_name(left.name.replace(str(process.pid), str(os.getpid())))
+        left.rename(taken)
+        sweep(tmp_path)  # it may be just about to be locked
+        assert names(tmp_path) == [taken.name]
+        os.utime(taken, (time.time() - 120, time.time() - 120))
+        sweep(tmp_path)
+        assert names(tmp_path) == []
+
+    def test_only_our_hosts_and_only_ours(self, tmp_path: Path) -> None:
+        with writer(tmp_path) as process:
+            process.kill()
+        (left,) = tmp_path.iterdir()
+        host, pid, token = left.name.removeprefix(".diorama-").split("-")
+        kept = [f".diorama-x{host}-{pid}-{token}", ".diorama-", ".diorama-abc", ".diorama-a-b-c"]
+        for name in kept:
+            (tmp_path / name).mkdir()
+        sweep(tmp_path)
+        assert sorted(names(tmp_path)) == sorted(kept)
+        sweep(tmp_path / "gone")
+
+    def test_two_that_make_the_same_folder_do_not_take_it_from_each_other(
+        self, tmp_path: Path
+    ) -> None:
+        failures: list[BaseException] = []
+
+        def fail_and_succeed(number: int) -> None:
+            for _ in range(60):
+                try:
+                    with pytest.raises(ZeroDivisionError):
+                        write_file(tmp_path / "new" / "deep" / f"{number}", "x", ZeroDivisionError)
+                except BaseException as error:  # noqa: BLE001 (for the main thread)
+                    failures.append(error)
+
+        threads = [threading.Thread(target=fail_and_succeed, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+        # A folder that each found made by another may stay, but nothing in it.
+        assert [path for path in tmp_path.rglob("*") if path.name not in ("new", "deep")] == []
+
+
+class TestUninterrupted:
+    def test_a_signal_waits_for_the_end_of_the_block(self) -> None:
+        steps: list[str] = []
+
+        def block() -> None:
+            with uninterrupted():
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.01)
+                steps.append("done")
+            steps.append("not reached")
+
+        with pytest.raises(KeyboardInterrupt):
+            block()
+        assert steps == ["done"]
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    def test_results_of_a_set_appear_together(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        replace = Path.replace
+
+        def interrupted(self: Path, target: Path) -> Path:
+            os.kill(os.getpid(), signal.SIGINT)
+            return replace(self, target)
+
+        def block() -> None:
+            with whole_set(tmp_path) as partial:
+                for name in ("a", "b"):
+                    (partial / name).touch()
+                monkeypatch.setattr(Path, "replace", interrupted)
+
+        with pytest.raises(KeyboardInterrupt):
+            block()
+        assert sorted(names(tmp_path)) == ["a", "b"]
+
+    def test_other_threads_are_never_interrupted(self) -> None:
+        def block() -> None:
+            with uninterrupted():
+                pass
+
+        thread = threading.Thread(target=block)
+        thread.start()
+        thread.join()
+
+
+class TestAppendLine:
+    def test_a_torn_line_is_ended_first(self, tmp_path: Path) -> None:
+        path = tmp_path / "new" / "m.jsonl"
+        append_line(path, "one")
+        with path.open("a") as file:
+            file.write('{"torn')
+        append_line(path, "two")
+        append_line(path)
+        assert path.read_text() == 'one\n{"torn\ntwo\n'
+        with path.open("a") as file:
+            file.write("torn again")
+        append_line(path)
+        assert path.read_text().endswith("torn again\n")
+
+    def test_processes_do_not_mix_their_lines(self, tmp_path: Path) -> None:
+        path = tmp_path / "m.jsonl"
+        code = """
+import json, sys
+from diorama.files import append_line
+for number in range(300):
+    line = json.dumps({"writer": sys.argv[2], "number": number, "text": "x" * number * 20})
+    append_line(sys.argv[1], line)
+"""
+        command = [sys.executable, "-c", code, str(path)]
+        writers = [subprocess.Popen([*command, str(n)]) for n in range(3)]
+        assert [process.wait(60) for process in writers] == [0, 0, 0]
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        assert sorted((line["writer"], line["number"]) for line in lines) == [
+            (str(writer), number) for writer in range(3) for number in range(300)
+        ]
+
+    def test_a_file_that_cannot_be_written_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(OutputError, match=r"cannot write /dev/full: No space left"):
+            append_line("/dev/full", "x")
+        with pytest.raises(OutputError, match=r"cannot write .*: Is a directory"):
+            append_line(tmp_path, "x")

@@ -2,7 +2,8 @@
 
 import contextlib
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -13,8 +14,8 @@ received: list[int] = []
 
 
 @contextlib.contextmanager
-def raising_on_signals() -> Iterator[None]:
-    """Let SIGINT and SIGTERM raise `KeyboardInterrupt`, so that every scratch file is removed.
+def raising_on_signals(signals: Sequence[int] = SIGNALS) -> Iterator[None]:
+    """Let these signals raise `KeyboardInterrupt`, so that every scratch file is removed.
 
     A signal that arrives inside a callback from compiled code is reported and dropped there; it
     stays in `received`, and the next stage stops for it.
@@ -26,12 +27,33 @@ def raising_on_signals() -> Iterator[None]:
         raise KeyboardInterrupt
 
     received.clear()
-    before = {s: signal.signal(s, interrupt) for s in SIGNALS}
+    before = {s: signal.signal(s, interrupt) for s in signals}
     try:
         yield
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold signals back during the few moments in which half a change would stay; then raise them.
+
+    Python interrupts the main thread alone, so elsewhere there is nothing to hold back.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    before = {s: signal.signal(s, lambda signum, _: held.append(signum)) for s in SIGNALS}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            # None stands for a handler that was not installed from Python.
+            signal.signal(signum, signal.SIG_DFL if handler is None else handler)
+        for signum in held:
+            signal.raise_signal(signum)
 
 
 def stop_if_interrupted() -> None:
