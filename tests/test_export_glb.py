@@ -13,6 +13,7 @@ import numpy as np
 import pygltflib
 import pytest
 import trimesh
+from blender import run_blender
 from card_scene import card_scene, plane_scene
 from PIL import Image
 
@@ -151,6 +152,40 @@ def _accessor(gltf: pygltflib.GLTF2, index: int) -> np.ndarray:
     dtype = {5126: "<f4", 5125: "<u4", 5123: "<u2"}[accessor.componentType]
     values = np.frombuffer(blob, dtype, accessor.count * width, view.byteOffset)
     return values.reshape(-1, width)
+
+
+IMPORT = """
+import bpy, json, sys
+sys.path.append(sys.argv[-3])  # the importer needs NumPy, which not every Blender brings
+bpy.ops.wm.read_factory_settings(use_empty=True)
+bpy.ops.import_scene.gltf(filepath=sys.argv[-2])
+found = {}
+for o in bpy.data.objects:
+    if o.type == "MESH":
+        tree = o.data.materials[0].node_tree
+        points = [tuple(o.matrix_world @ v.co) for v in o.data.vertices]
+        found[o.name] = {
+            "corners": [[points[i] for i in p.vertices] for p in o.data.polygons],
+            "images": [n.image.name for n in tree.nodes if n.type == "TEX_IMAGE"],
+            "lit": any(n.type == "BSDF_PRINCIPLED" for n in tree.nodes),
+        }
+json.dump(found, open(sys.argv[-1], "w"))
+"""
+
+
+def test_blender_reads_the_same_triangles(path: Path, scene: Scene, tmp_path: Path) -> None:
+    (tmp_path / "import.py").write_text(IMPORT)
+    numpy_home = Path(np.__file__).parent.parent
+    found_at = tmp_path / "found.json"
+    run_blender("--python", tmp_path / "import.py", "--", numpy_home, path, found_at)
+    found = json.loads(found_at.read_text())
+    names = ["layer 0 (back)", "layer 1", "layer 2 (front)"]
+    for name, mesh in zip(names, scene.meshes, strict=True):
+        # Blender's z is up and it looks along y.
+        want = mesh.vertices[:, [0, 2, 1]] * [1, 1, -1]
+        np.testing.assert_allclose(found[name]["corners"], want[mesh.triangles[:, ::-1]], atol=1e-5)
+        assert found[name]["images"] == [name]
+        assert not found[name]["lit"]
 
 
 def test_a_floor_is_refined_until_its_texture_stays_put(tmp_path: Path) -> None:

@@ -84,7 +84,9 @@ class _Document:
             "SCALAR",
             ELEMENT_ARRAY_BUFFER,
         )
-        image = self._add("images", {"mimeType": mime, "bufferView": self._view(picture)})
+        image = self._add(
+            "images", {"name": mesh.name, "mimeType": mime, "bufferView": self._view(picture)}
+        )
         texture = self._add("textures", {"sampler": 0, "source": image})
         material = self._add(
             "materials",
