@@ -65,6 +65,12 @@ FORMATS = {
             "Layered meshes for AR Quick Look and USD.",
         ),
         Format(
+            "blend",
+            (".blend.py",),
+            "diorama.export.blend:write_blend",
+            "Script that builds the scene in Blender.",
+        ),
+        Format(
             "ply", (".ply",), "diorama.export.ply:write_ply", "Gaussian splats in 3DGS field order."
         ),
         Format("mp4", (".mp4",), "diorama.export.video:write_video", "A camera move, H.264."),
