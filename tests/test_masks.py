@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diorama.errors import InputError
-from diorama.masks import partition_masks
+from diorama.masks import Masks, partition_masks, set_apart
 
 
 def box(top: int, left: int, bottom: int, right: int) -> np.ndarray:
@@ -76,3 +76,23 @@ def test_masks_and_fallback_are_left_alone() -> None:
 def test_a_mask_of_another_size_is_refused() -> None:
     with pytest.raises(InputError, match=r"masks\[1\] must be \(6, 8\) bool, got \(5, 8\) bool"):
         partition_masks([plain() > 0, np.zeros((5, 8), bool)], plain())
+
+
+class TestSetApart:
+    def test_a_region_gets_a_mask_of_its_own(self):
+        labels = np.repeat(np.int32([[3, 3, 5, 8]]), 4, axis=0)
+        masks = Masks(labels, np.int32([3, 5, 8]), np.float32([0.3, 0.5, 0.8]))
+        region = np.zeros((4, 4), bool)
+        region[:, 1:3] = True
+        apart = set_apart(masks, region)
+        assert apart.labels.tolist() == [[3, 9, 9, 8]] * 4
+        assert apart.ids.tolist() == [3, 8, 9]
+        assert apart.scores is not None
+        assert apart.scores.tolist() == pytest.approx([0.3, 0.8, 1.0])
+
+    def test_a_second_time_changes_nothing(self):
+        masks = Masks(np.zeros((4, 4), np.int32), np.int32([0]))
+        region = np.eye(4, dtype=bool)
+        once = set_apart(masks, region)
+        assert set_apart(once, region) is once
+        assert set_apart(masks, np.zeros((4, 4), bool)) is masks

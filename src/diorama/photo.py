@@ -86,15 +86,15 @@ def load_photo(
     if fov_deg is not None and not 1 <= fov_deg <= 170:
         raise InputError(f"fov_deg must lie in 1..170 degrees, got {fov_deg}")
     texture_size = max(texture_size, max_size)
-    name = "photo"
+    where = "photo"
     if isinstance(source, np.ndarray):
         picture = picture_from_array(source)
     elif isinstance(source, Image.Image):
-        name = Path(getattr(source, "filename", "") or "photo").stem
-        picture = picture_from_image(source, name)
+        where = str(getattr(source, "filename", "") or "photo")
+        picture = picture_from_image(source, where)
     elif isinstance(source, (str, Path)):
+        where = str(source)
         picture = read_picture(source, fitting=texture_size)
-        name = Path(source).stem
     else:
         raise InputError(
             f"a photo is a path, a PIL image or a NumPy array, got {type(source).__name__}"
@@ -104,20 +104,20 @@ def load_photo(
     size = fitting_size(texture, max_size)
     if min(size) < MIN_SIDE:
         raise InputError(
-            f"{name} is {width}x{height} px: its short side would be "
+            f"{where} is {width}x{height} px: its short side would be "
             f"{min(size)} px at max_size {max_size}, and at least {MIN_SIDE} are needed; crop it"
         )
     if alpha is not None:
         alpha = cv2.LUT(shrink(alpha, size), _BYTE_TO_UNIT)
         if alpha.max() < 0.5:
-            raise InputError(f"{name} is transparent everywhere: there is nothing to see in it")
+            raise InputError(f"{where} is transparent everywhere: there is nothing to see in it")
     if fov_deg is not None:
         camera = Camera.from_fov(*size, fov_deg)
     elif picture.focal_35mm is not None:
         camera = Camera.from_focal(*size, focal_from_35mm(*size, picture.focal_35mm))
     else:
         camera = Camera.from_fov(*size)
-    return photo_from_texture(texture, camera, name=name, alpha=alpha)
+    return photo_from_texture(texture, camera, name=Path(where).stem, alpha=alpha)
 
 
 def photo_from_texture(
