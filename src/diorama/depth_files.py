@@ -20,11 +20,10 @@ import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from diorama.arrays import Array, Disparity, Mask
+from diorama.arrays import Array, Disparity, Mask, refuse_bomb
 from diorama.depth import DepthKind, DepthResult
 from diorama.errors import DioramaError, InputError
-from diorama.extras import import_extra
-from diorama.pictures import MAX_PIXELS
+from diorama.exr import read_exr
 
 DepthValues = Literal[
     "depth",  # z, distance along the optical axis; 0 is missing
@@ -203,7 +202,7 @@ def _read_values(path: Path) -> _Values:
 def _read_png(path: Path) -> _Values:
     data = np.fromfile(path, np.uint8)
     if data[12:16].tobytes() == b"IHDR":
-        _refuse_bomb(path, *struct.unpack(">II", data[16:24].tobytes()))
+        refuse_bomb(path, *struct.unpack(">II", data[16:24].tobytes()))
     pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
     if pixels is None:
         raise InputError(f"{path} is not a readable PNG")
@@ -214,7 +213,7 @@ def _read_tiff(path: Path) -> _Values:
     with path.open("rb") as file, _without_warnings():
         # Not Image.open, whose limit is a global at 179 megapixels.
         image: Image.Image = TiffImagePlugin.TiffImageFile(file, None)
-        _refuse_bomb(path, image.width, image.height)
+        refuse_bomb(path, image.width, image.height)
         image.load()
         if image.mode in ("P", "PA", "CMYK", "LAB", "YCbCr"):
             image = image.convert("RGB")
@@ -223,12 +222,7 @@ def _read_tiff(path: Path) -> _Values:
 
 
 def _read_exr(path: Path) -> _Values:
-    exr = import_extra("exr", f"reading {path}")
-    low, high = exr.File(str(path), header_only=True).header()["dataWindow"]
-    width, height = (int(b) - int(a) + 1 for a, b in zip(low, high, strict=True))
-    _refuse_bomb(path, width, height)
-    with exr.File(str(path), separate_channels=True) as file:
-        planes = {name: np.array(channel.pixels) for name, channel in file.channels().items()}
+    planes = read_exr(path)
     # A layered file puts the layer before the channel: "ViewLayer.Depth.Z".
     ends = {name.rpartition(".")[2].lower(): name for name in planes}
     if "disparity" in ends:
@@ -285,17 +279,9 @@ def _read_array(file: IO[bytes] | io.BufferedIOBase, path: Path) -> Array:
     shape, _, dtype = reader(file)
     if len(shape) not in (2, 3) or dtype.kind not in "uif":
         raise InputError(f"{path} must hold one (H, W) array of real numbers, got {shape} {dtype}")
-    _refuse_bomb(path, shape[1], shape[0] * math.prod(shape[2:]))
+    refuse_bomb(path, shape[1], shape[0] * math.prod(shape[2:]))
     file.seek(0)
     return np.lib.format.read_array(file, allow_pickle=False)
-
-
-def _refuse_bomb(path: Path, width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise InputError(
-            f"{path} claims {width}x{height} px, more than {MAX_PIXELS // 1_000_000} megapixels: "
-            "scale it down first"
-        )
 
 
 def _grey(pixels: Array, path: Path) -> Array:
