@@ -12,15 +12,16 @@ export interface Framing {
   readonly scale: number;
 }
 
-/** Cover the window if that crops little, else fit into it. */
+/** Cover the window if that crops little or `cover` asks for it, else fit into it. */
 export function frame(
   photo: { readonly width: number; readonly height: number },
   window: { readonly width: number; readonly height: number },
+  cover = false,
 ): Framing {
   const across = window.width / photo.width;
   const down = window.height / photo.height;
   const [fitting, covering] = across < down ? [across, down] : [down, across];
-  const scale = fitting >= VISIBLE_SHARE * covering ? covering : fitting;
+  const scale = cover || fitting >= VISIBLE_SHARE * covering ? covering : fitting;
   return {
     width: Math.max(1, Math.min(window.width, Math.round(photo.width * scale))),
     height: Math.max(1, Math.min(window.height, Math.round(photo.height * scale))),

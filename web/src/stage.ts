@@ -24,6 +24,8 @@ export class Stage {
     private readonly home: HTMLElement,
     private readonly data: SceneData,
     private readonly layers: Layers,
+    /** Fill the home, whatever that cuts off. */
+    private readonly cover: boolean,
     /** Called when the picture must be drawn again: another size, or a context regained. */
     onStale: () => void,
   ) {
@@ -66,7 +68,7 @@ export class Stage {
 
   private fit(): void {
     const { clientWidth, clientHeight } = this.home;
-    this.framing = frame(this.data, { width: clientWidth, height: clientHeight });
+    this.framing = frame(this.data, { width: clientWidth, height: clientHeight }, this.cover);
     this.renderer.setPixelRatio(Math.min(devicePixelRatio, MAX_PIXEL_RATIO));
     this.renderer.setSize(this.framing.width, this.framing.height);
   }

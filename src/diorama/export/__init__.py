@@ -50,6 +50,12 @@ FORMATS = {
             "One page to look around in, offline.",
         ),
         Format(
+            "embed",
+            (".embed.html",),
+            "diorama.export.html:write_embed",
+            "A page for a frame in another page.",
+        ),
+        Format(
             "glb", (".glb",), "diorama.export.glb:write_glb", "Layered meshes with textures (glTF)."
         ),
         Format(

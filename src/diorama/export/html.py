@@ -3,6 +3,9 @@
 Vertices travel as photo pixel and disparity in 16-bit steps (a step is below 0.1 px at 4096 px),
 from which the viewer projects them exactly; textures travel as WebP. The page has a size budget:
 quality goes first, then size, by a fixed ladder, so that the same scene gives the same bytes.
+
+A page for a frame in another one begins with a poster, which is there before anything else has
+arrived, and stays where scripts or WebGL do not run.
 """
 
 import base64
@@ -12,6 +15,7 @@ import json
 import math
 from collections.abc import Sequence
 from functools import partial
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +23,7 @@ from PIL import Image
 
 from diorama.arrays import Array, Disparity
 from diorama.camera import Camera
+from diorama.export.poster import poster_jpeg
 from diorama.files import whole_file
 from diorama.mesh import Mesh
 from diorama.runtime import run_tasks
@@ -48,6 +53,8 @@ FRAME_STEP_PX = 8
 PLACEHOLDER = '<script id="scene" type="application/json">null</script>'
 """Where the template takes the scene."""
 
+_ROOT, _STAGE = '<html lang="en">', '<main id="stage"></main>'  # what an embedded page adds to
+
 
 def write_html(scene: Scene, path: Path) -> None:
     """Write the scene as one page that runs from disk.
@@ -64,8 +71,24 @@ def write_html(scene: Scene, path: Path) -> None:
         unfinished.write_bytes(page)
 
 
-def html_page(scene: Scene) -> bytes:
-    """The page as UTF-8; the same scene gives the same bytes."""
+def write_embed(scene: Scene, path: Path) -> None:
+    """Write the scene as a page for an `<iframe>`, which fills it and leaves scrolling alone.
+
+    Args:
+        scene: the scene; its meshes are built if they are not yet.
+        path: the file to write.
+
+    Raises:
+        OutputError: if `path` cannot be written.
+    """
+    page = html_page(scene, embed=True)
+    with whole_file(path) as unfinished:
+        unfinished.write_bytes(page)
+
+
+def html_page(scene: Scene, *, embed: bool = False) -> bytes:
+    """The page as UTF-8, for itself or for a frame; the same scene gives the same bytes."""
+    template = _with_poster(viewer_html(), scene) if embed else viewer_html()
     camera = scene.camera
     box = scene.view_box
     textures = layer_textures(scene.photo, scene.layers, max_size=MAX_TEXTURE_SIZE)
@@ -85,21 +108,29 @@ def html_page(scene: Scene) -> bytes:
         _frame(scene.disparity),
         tuple(layers),
     )
-    bare = len(_fill(data))
+    bare = len(_fill(template, data))
     pixels = scene.photo.texture.shape[0] * scene.photo.texture.shape[1]
     budget = int(MAX_BYTES * max(1.0, pixels / BUDGET_PIXELS)) - bare
     urls = _encode([texture for _, texture in shown], budget)
     filled = [
         dataclasses.replace(layer, texture=url) for layer, url in zip(layers, urls, strict=True)
     ]
-    return _fill(dataclasses.replace(data, layers=tuple(filled)))
+    return _fill(template, dataclasses.replace(data, layers=tuple(filled)))
 
 
-def _fill(data: SceneData) -> bytes:
+def _with_poster(template: str, scene: Scene) -> str:
+    """The template for a frame in another page."""
+    poster = "data:image/jpeg;base64," + _base64(poster_jpeg(scene))
+    image = f'<img id="poster" src="{poster}" alt="{escape(scene.photo.name)}" />'
+    stage = _STAGE.replace("></", f">{image}</")
+    return template.replace(_ROOT, '<html lang="en" class="embed">').replace(_STAGE, stage)
+
+
+def _fill(template: str, data: SceneData) -> bytes:
     """The template with this scene in it."""
     # "</" would end the script element, "<!--" would hide its end: no "<" stays as it is.
     block = json.dumps(dataclasses.asdict(data), separators=(",", ":")).replace("<", "\\u003c")
-    before, after = viewer_html().split(PLACEHOLDER)
+    before, after = template.split(PLACEHOLDER)
     return (before + PLACEHOLDER.replace("null", block) + after).encode()
 
 

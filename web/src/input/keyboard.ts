@@ -14,13 +14,17 @@ const MOVES: Readonly<Record<string, Vector>> = {
   "-": [0, 0, -STEP],
 };
 
-export function listenToKeyboard(rig: CameraRig, wake: () => void, onHelp: () => void): void {
+export function listenToKeyboard(
+  rig: CameraRig,
+  wake: () => void,
+  commands: Readonly<Record<string, () => void>>,
+): void {
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const move = MOVES[event.key];
     if (move) rig.move(move);
     else if (event.key === "0" || event.key === "r") rig.reset();
-    else if (event.key === "?") onHelp();
+    else if (commands[event.key]) commands[event.key]!();
     else return;
     event.preventDefault();
     wake();
