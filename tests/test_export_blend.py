@@ -1,4 +1,4 @@
-"""The script for Blender, run by the real Blender: geometry, cameras, keys and a render compared."""
+"""The script for Blender, run by the real one: geometry, cameras, keys and a render compared."""
 
 import ast
 import json

@@ -26,8 +26,8 @@ from diorama.scene import Scene
 ALIGNMENT = 64
 """Bytes; programs map the files of a package into memory as they are."""
 
-SENSOR_WIDTH = 36.0
-"""Of the camera in tenths of a scene unit; the focal length follows. Only their ratio shows."""
+SENSOR_WIDTH = 0.36
+"""Of the camera, a full frame's 36 mm: USD measures lenses in tenths of a scene unit, here 1 m."""
 
 _PADDING_FIELD = 0x1986  # the zip extra field that USD's own tools pad with
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: the same scene, the same bytes
