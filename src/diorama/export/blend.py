@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import re
-import textwrap
 from importlib import resources
 from typing import Any
 
@@ -35,7 +34,6 @@ FPS, NUM_FRAMES = 30, 120
 SENSOR_WIDTH = 36.0
 """Of Blender's cameras in mm: the focal lengths are then those of a full-frame camera."""
 
-_LINE_LENGTH = 100  # of base64: editors choke on one long line
 _FROM_OPENCV = np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]], np.float64)
 _TO_OPENCV_CAMERA = np.diag([1.0, -1.0, -1.0, 1.0])
 
@@ -70,7 +68,7 @@ def write_blend(scene: Scene, path: str | os.PathLike[str]) -> None:
         "VERSION": __version__,
         "INFO": _literal(json.dumps(info, indent=1)),
         "FRAMES": "[\n" + _literal(",\n".join(map(json.dumps, moving))) + "\n]",
-        "GLB": "\n".join(textwrap.wrap(base64.b64encode(glb).decode(), _LINE_LENGTH)),
+        "GLB": base64.encodebytes(glb).decode().strip(),  # in lines: editors choke on a long one
     }
     template = resources.files("diorama.export").joinpath("blend_script.txt").read_text("utf-8")
     script = re.sub("<([A-Z]+)>", lambda found: values[found[1]], template)
