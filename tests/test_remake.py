@@ -380,3 +380,18 @@ def test_a_scene_of_the_first_format_can_be_edited(tmp_path: Path) -> None:
     paint(tmp_path / "new.diorama" / "disparity.png", darken)
     open_scene(tmp_path / "new.diorama", progress=seen.append)
     assert tuple(seen) == STAGES[4:]
+
+
+def test_any_scribble_opens(saved: Path, fresh: Path) -> None:
+    chance = np.random.default_rng(0)
+    names = sorted(p.name for p in saved.glob("*.png"))
+    for _ in range(16):
+        shutil.rmtree(saved)
+        shutil.copytree(fresh, saved)
+        for name in chance.choice(names, 2, replace=False):
+            top, left = chance.integers(0, 60), chance.integers(0, 80)
+            tone = int(chance.integers(0, 256))
+            cut = np.s_[top : top + chance.integers(1, 72), left : left + chance.integers(1, 96)]
+            paint(saved / name, lambda pixels, cut=cut, tone=tone: pixels.__setitem__(cut, tone))
+        scene = open_scene(saved)
+        assert np.isfinite(scene.render(scene.camera).rgb).all()

@@ -1,23 +1,32 @@
 """Saving, opening and saving again: the same bytes; and one clear line for what is not a scene."""
 
+import copy
 import dataclasses
 import json
+import os
+import random
 import shutil
+import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 
+import diorama
 from diorama import scene_file
 from diorama.camera import ViewBox
 from diorama.errors import InputError, OutputError
 from diorama.layers import Layer
 from diorama.photo import load_photo
 from diorama.pipeline import open_scene
+from diorama.png import encode_png
 from diorama.scene import Scene
+from diorama.scene_file import read_scene
 from diorama.testing import two_cards
 
 
@@ -40,6 +49,43 @@ def card_scene(width: int = 64, height: int = 48) -> Scene:
         disparity_scale=0.0123456789,
         provenance={"models": {"depth": "known"}, "seed": 3, "reports": {"harmonise": [0.1, None]}},
     )
+
+
+FORMAT_1 = Path(__file__).parent / "data" / "scene_format1.zip"
+SCHEMA = json.loads((Path(diorama.__file__).parent / "data" / "scene.schema.json").read_text())
+VALID = jsonschema.Draft202012Validator(SCHEMA)
+
+
+def full_scene() -> Scene:
+    """A scene with everything that can be left out."""
+    scene = card_scene()
+    random = np.random.default_rng(0)
+    alpha = random.integers(0, 256, (48, 64)).astype(np.float32) / np.float32(255)
+    confidence = random.random((48, 64), np.float32)
+    photo = dataclasses.replace(scene.photo, alpha=alpha)
+    return dataclasses.replace(scene, photo=photo, confidence=confidence)
+
+
+def refused(path: Path) -> str:
+    """The one line that says why a scene is not opened."""
+    with pytest.raises(InputError) as caught:
+        open_scene(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def opens(path: Path) -> bool:
+    """Whether a scene can be read; if not, one line says why."""
+    try:
+        read_scene(path)
+    except InputError as error:
+        message = str(error)
+    else:
+        return True
+    assert str(path) in message
+    assert "\n" not in message
+    return False
 
 
 def contents(path: Path) -> dict[str, bytes]:
@@ -280,3 +326,288 @@ def test_mask_ids_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match=r"mask ids must lie in 0\.\.16777215"):
         dataclasses.replace(scene, masks=masks).save(tmp_path / "cat.diorama")
+
+
+def test_alpha_and_confidence_come_back(tmp_path: Path) -> None:
+    scene = full_scene()
+    scene.save(tmp_path / "a.diorama")
+    opened, edited = read_scene(tmp_path / "a.diorama")
+    assert not edited
+    assert scene.photo.alpha is not None
+    np.testing.assert_array_equal(opened.photo.alpha, scene.photo.alpha)
+    np.testing.assert_allclose(opened.confidence, scene.confidence, atol=0.51 / 65535)
+    opened.save(tmp_path / "b.diorama")
+    assert contents(tmp_path / "b.diorama") == contents(tmp_path / "a.diorama")
+
+
+def test_mask_ids_up_to_24_bits_come_back(tmp_path: Path) -> None:
+    scene = card_scene()
+    far = np.int32((1 << 24) - 3)
+    masks = dataclasses.replace(
+        scene.masks, labels=scene.masks.labels + far, ids=scene.masks.ids + far
+    )
+    dataclasses.replace(scene, masks=masks).save(tmp_path / "a.zip")
+    opened = open_scene(tmp_path / "a.zip").masks
+    np.testing.assert_array_equal(opened.labels, masks.labels)
+    np.testing.assert_array_equal(opened.ids, masks.ids)
+
+
+def test_a_scene_of_format_1_opens_as_it_was(tmp_path: Path) -> None:
+    scene, edited = read_scene(FORMAT_1)
+    assert not edited
+    assert [layer.mask_ids for layer in scene.layers] == [(0, 1), (2, 3), (4, 5)]
+    assert scene.photo.name == "photo"
+    assert (scene.photo.alpha, scene.confidence) == (None, None)
+    assert scene.provenance["models"]["segmenter"] == "embedded"
+    assert scene.masks.ids.tolist() == np.unique(scene.masks.labels).tolist()
+    cards = two_cards(64, 48)
+    np.testing.assert_array_equal(scene.photo.texture, cards.photo().texture)
+    np.testing.assert_allclose(scene.raw_disparity, cards.disparity(), atol=1 / 65535)
+    scene.save(tmp_path / "new.diorama")
+    old, new = contents(FORMAT_1), contents(tmp_path / "new.diorama")
+    same = sorted(old.keys() - {"scene.json", "masks.png"})
+    assert [new[name] for name in same] == [old[name] for name in same]
+    document = json.loads(new["scene.json"])
+    assert document["format"] == 2
+    assert document["digests"].keys() >= set(same)
+    open_scene(tmp_path / "new.diorama").save(tmp_path / "newer.diorama")
+    assert contents(tmp_path / "newer.diorama") == new
+
+
+def test_every_format_that_was_released_is_migrated() -> None:
+    assert sorted(scene_file.MIGRATIONS) == list(range(1, scene_file.FORMAT))
+
+
+@pytest.mark.parametrize("make", [card_scene, full_scene, lambda: open_scene(FORMAT_1)])
+def test_saved_scenes_satisfy_the_schema(make: Callable[[], Scene], tmp_path: Path) -> None:
+    make().save(tmp_path / "a.diorama")
+    VALID.validate(json.loads((tmp_path / "a.diorama" / "scene.json").read_text()))
+
+
+def test_the_schema_describes_every_field_that_is_written(tmp_path: Path) -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+    def check(document: Any, schema: dict[str, Any], where: str) -> None:
+        if "$ref" in schema:
+            schema = {**SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]], **schema}
+        for option in schema.get("anyOf", ()):
+            if option["type"] in ("object", "array"):
+                schema = {**option, **schema}
+        if isinstance(document, dict) and "properties" in schema:
+            for name, value in document.items():
+                assert name in schema["properties"], f"{where}.{name}"
+                field = schema["properties"][name]
+                assert "description" in field or "$ref" in field, f"{where}.{name}"
+                check(value, field, f"{where}.{name}")
+        if isinstance(document, list) and "items" in schema:
+            for value in document:
+                check(value, schema["items"], f"{where}[]")
+
+    scene = dataclasses.replace(full_scene(), provenance=open_scene(FORMAT_1).provenance)
+    scene.save(tmp_path / "a.diorama")
+    check(json.loads((tmp_path / "a.diorama" / "scene.json").read_text()), SCHEMA, "scene")
+
+
+STRANGE: list[Any] = [
+    *(None, True, "", "x", "..", "a/b", 0, -1, 1.5, 1e300, 10**30, 1 << 24, [], {}, [[1, 2], [3]]),
+    *({"file": "photo.png"}, ["x"], [-1], [1e13], "disparity.png", 64, 48, 2, [None], [True]),
+]
+
+
+def mutated(document: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The document with one value, anywhere, taken away or replaced by another."""
+    chance = random.Random(seed)
+    document = copy.deepcopy(document)
+    places: list[tuple[Any, Any]] = []
+
+    def visit(value: Any) -> None:
+        keys = value if isinstance(value, dict) else range(len(value))
+        for key in keys:
+            places.append((value, key))
+            if isinstance(value[key], (dict, list)):
+                visit(value[key])
+
+    visit(document)
+    parent, key = chance.choice(places)
+    if chance.random() < 0.2:
+        del parent[key]
+    else:
+        parent[key] = copy.deepcopy(chance.choice(STRANGE))
+    return document
+
+
+def test_what_the_schema_refuses_is_refused_and_nothing_crashes(tmp_path: Path) -> None:
+    path = tmp_path / "a.diorama"
+    full_scene().save(path)
+    document = json.loads((path / "scene.json").read_text())
+    counts = {"refused by both": 0, "refused by us alone": 0, "opened": 0}
+    for seed in range(300):
+        changed = mutated(document, seed)
+        (path / "scene.json").write_text(json.dumps(changed))
+        valid = VALID.is_valid(changed) or changed.get("format") != 2
+        if opens(path):
+            assert valid, f"seed {seed}: {[e.message for e in VALID.iter_errors(changed)]}"
+            counts["opened"] += 1
+        else:
+            counts["refused by us alone" if valid else "refused by both"] += 1
+    assert min(counts.values()) >= 5, counts
+
+
+def test_a_zip_with_any_bytes_changed_opens_or_is_one_line(tmp_path: Path) -> None:
+    whole = tmp_path / "a.zip"
+    full_scene().save(whole)
+    with zipfile.ZipFile(whole) as archive, zipfile.ZipFile(tmp_path / "b.zip", "w") as packed:
+        for name in archive.namelist():
+            packed.writestr(name, archive.read(name), zipfile.ZIP_DEFLATED)
+    chance = random.Random(0)
+    opened = 0
+    for seed in range(240):
+        data = bytearray((whole if seed % 2 else tmp_path / "b.zip").read_bytes())
+        for _ in range(chance.choice((1, 1, 3, 20))):
+            # The directory at the end decides most: it takes half of the blows.
+            low = len(data) - 2500 if chance.random() < 0.5 else 0
+            data[chance.randrange(low, len(data))] = chance.randrange(256)
+        if chance.random() < 0.1:
+            del data[chance.randrange(len(data)) :]
+        path = tmp_path / "broken.zip"
+        path.write_bytes(data)
+        opened += opens(path)
+    assert 0 < opened < 120
+
+
+def deflated_bomb(size: int, claimed: int) -> bytes:
+    """A zip whose scene.json inflates to `size` bytes and claims to have `claimed`."""
+    import io
+
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("scene.json", bytes(size), zipfile.ZIP_DEFLATED)
+    data = out.getvalue()
+    return data.replace(size.to_bytes(4, "little"), claimed.to_bytes(4, "little"))
+
+
+@pytest.mark.parametrize("claimed", [1000, 300 << 20])
+def test_a_zip_bomb_takes_no_memory(tmp_path: Path, claimed: int) -> None:
+    path = tmp_path / "bomb.zip"
+    path.write_bytes(deflated_bomb(300 << 20, claimed))
+    tracemalloc.start()
+    try:
+        message = refused(path)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+    assert ("damaged" if claimed == 1000 else "more than a scene can need") in message
+
+
+def test_a_scene_that_claims_more_than_memory_holds_is_refused(saved: Path) -> None:
+    def grow(document: dict[str, Any]) -> None:
+        for of in (document, document["photo"]):
+            of.update(width=16000, height=16000)
+
+    rewrite(saved, grow)
+    assert "claims 3 layers of 16000x16000 px" in refused(saved)
+    rewrite(saved, lambda d: d["photo"].update(width=300000, height=300000))
+    assert "claims a photo of 300000x300000 px, more than 300 megapixels" in refused(saved)
+
+
+def test_a_picture_with_a_huge_header_is_refused_before_it_is_decoded(saved: Path) -> None:
+    row = zlib.compress(bytes(100))
+    head = (60000).to_bytes(4, "big") * 2 + bytes([8, 6, 0, 0, 0])
+    chunks = ((b"IHDR", head), (b"IDAT", row), (b"IEND", b""))
+    (saved / "layer_00.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+            for kind, data in chunks
+        )
+    )
+    assert "layer_00.png must be 64x48 px, but is 60000x60000" in refused(saved)
+
+
+def test_links_out_of_the_folder_and_what_is_no_file_are_refused(
+    saved: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "secret.png"
+    (saved / "masks.png").rename(outside)
+    (saved / "masks.png").symlink_to(outside)
+    assert "masks.png leads out of the scene" in refused(saved)
+    (saved / "masks.png").unlink()
+    (saved / "masks.png").symlink_to("masks.png")
+    assert "cannot read masks.png" in refused(saved)
+    (saved / "masks.png").unlink()
+    (saved / "masks.png").mkdir()
+    assert "masks.png is not a file" in refused(saved)
+    (saved / "masks.png").rmdir()
+    os.mkfifo(saved / "masks.png")
+    assert "masks.png is not a file" in refused(saved)
+    (saved / "masks.png").unlink()
+    outside.rename(saved / "kept.png")
+    (saved / "masks.png").symlink_to("kept.png")
+    assert len(open_scene(saved).layers) == 3, "a link inside the folder leads nowhere else"
+    os.mkfifo(tmp_path / "pipe.zip")
+    assert "neither a folder nor a whole zip file" in refused(tmp_path / "pipe.zip")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_zips_that_mean_two_things_are_refused(tmp_path: Path) -> None:
+    card_scene().save(tmp_path / "a.zip")
+    with zipfile.ZipFile(tmp_path / "a.zip", "a") as archive:
+        archive.writestr("masks.png", b"another")
+    assert "holds two files of the same name" in refused(tmp_path / "a.zip")
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        archive.writestr("scene.json", b"{}", zipfile.ZIP_LZMA)
+    assert "scene.json is compressed in an unusual way" in refused(tmp_path / "b.zip")
+    with zipfile.ZipFile(tmp_path / "c.zip", "w") as archive:
+        archive.writestr("../../scene.json", b"{}")
+    assert "no 'format' number" in refused(tmp_path / "c.zip")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"format": NaN}', "NaN is not a number"),
+        ('{"format": 2, "x": -Infinity}', "-Infinity is not a number"),
+        ('{"format": 2, "x": 1e999}', "a number too large to be one"),
+        ('{"format": ' + "9" * 5000 + "}", "is not JSON"),
+        ('{"format": ' + "9" * 400 + "}", "has format a huge number"),
+        ('{"format": -3}', "format -3, which no version ever wrote"),
+        ('{"format": true}', "no 'format' number"),
+        ("[" * 100_000, "nested too deep"),
+        ('{"format": 2, "x": ' + "[" * 200 + "]" * 200 + "}", "nested too deep"),
+        ('{"format": 2, "x": "\\ud800"}', "text that is not Unicode"),
+        ('{"format": 2, "\\udfff": 1}', "text that is not Unicode"),
+        ("[]", "no 'format' number"),
+        ("", "is not JSON"),
+        ("\x00", "is not JSON"),
+    ],
+    ids=range(14),
+)
+def test_json_that_is_none_is_one_line(saved: Path, text: str, message: str) -> None:
+    (saved / "scene.json").write_text(text)
+    assert message in refused(saved)
+
+
+def test_a_number_too_large_for_a_float_is_named(saved: Path) -> None:
+    rewrite(saved, lambda d: d["view_box"].update(forward=10**400))
+    assert "field 'forward' must be a number of at least 0, but is a huge number" in refused(saved)
+
+
+def test_two_fields_that_name_one_file_are_refused(saved: Path) -> None:
+    rewrite(saved, lambda d: d["layers"][1].update(hole=d["layers"][0]["hole"]))
+    assert "must be a file of its own, but is 'layer_00_hole.png'" in refused(saved)
+
+
+def test_a_photo_given_as_masks_is_refused(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    (saved / "masks.png").write_bytes(encode_png(noise))
+    assert "masks.png has no area of one colour" in refused(saved)
+    tiles = noise[:12, :16].repeat(4, 0).repeat(4, 1)
+    (saved / "masks.png").write_bytes(encode_png(tiles))
+    monkeypatch.setattr(scene_file, "MAX_DRAWN_MASKS", 100)
+    assert "masks.png has 192 colours: every mask needs its own" in refused(saved)
+
+
+def test_alpha_that_leaves_nothing_is_refused(tmp_path: Path) -> None:
+    full_scene().save(tmp_path / "a.diorama")
+    (tmp_path / "a.diorama" / "alpha.png").write_bytes(encode_png(np.zeros((48, 64), np.uint8)))
+    assert "alpha.png leaves nothing to be seen" in refused(tmp_path / "a.diorama")
