@@ -25,7 +25,7 @@ LEVELS = (
             "photo",
             "depth",
             "depth_files",
-            "own_depth",
+            "phone_depth",
             "masks",
             "harmonise",
             "layers",

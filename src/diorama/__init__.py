@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from diorama.mesh import Mesh
     from diorama.mpi import Mpi, build_mpi, render_mpi
     from diorama.paths import CameraPath, camera_path, load_path
+    from diorama.phone_depth import own_depth
     from diorama.photo import Photo, load_photo
     from diorama.pipeline import open_scene, photo_to_scene, remake
     from diorama.registry import ModelEntry, register
@@ -106,6 +107,7 @@ __all__ = [
     "load_path",
     "load_photo",
     "open_scene",
+    "own_depth",
     "photo_to_scene",
     "register",
     "remake",
@@ -131,6 +133,7 @@ _HOMES = {
     "mesh": ("Mesh",),
     "mpi": ("Mpi", "build_mpi", "render_mpi"),
     "paths": ("CameraPath", "camera_path", "load_path"),
+    "phone_depth": ("own_depth",),
     "photo": ("Photo", "load_photo"),
     "pipeline": ("open_scene", "photo_to_scene", "remake"),
     "registry": ("ModelEntry", "register"),

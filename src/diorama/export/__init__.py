@@ -113,6 +113,26 @@ FORMATS = {
             "Folder: 16-bit, coloured, NPZ.",
         ),
         Format(
+            "depth-exr",
+            (".depth.exr",),
+            "diorama.export.depth_exr:write_depth_exr",
+            "Photo, Z and disparity as OpenEXR.",
+            extra="exr",
+        ),
+        Format(
+            "gdepth",
+            (".gdepth.jpg",),
+            "diorama.export.gdepth:write_gdepth",
+            "JPEG that carries its depth in XMP.",
+        ),
+        Format(
+            "spatial",
+            (".spatial.heic",),
+            "diorama.export.spatial:write_spatial",
+            "Spatial photo for headsets (experimental).",
+            extra="heic",
+        ),
+        Format(
             "layers",
             (".layers",),
             "diorama.export.layers:write_layers",
