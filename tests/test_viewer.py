@@ -1,6 +1,7 @@
 """The viewer: the packaged page is the source's, and a real browser shows what it should."""
 
 import functools
+import gzip
 import json
 import re
 import shutil
@@ -15,7 +16,7 @@ from card_scene import card_scene
 from PIL import Image
 
 from diorama.arrays import Array
-from diorama.export.html import write_html
+from diorama.export.html import write_embed, write_html
 from diorama.testing import two_cards
 from diorama.viewer import viewer_html
 from diorama.viewer.messages import typescript
@@ -60,8 +61,10 @@ def test_typescript_types_are_generated_from_the_dataclasses() -> None:
 def test_page_is_small_and_needs_no_network() -> None:
     page = viewer_html()
     assert len(page.encode()) < 700_000
+    assert len(gzip.compress(page.encode(), mtime=0)) < 150_000
     assert "default-src 'none'" in page
-    assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:)""", page.split("<body>")[0])
+    markup = re.sub(r'<script type="module".*?</script>', "", page, flags=re.DOTALL)
+    assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:)""", markup)
     assert not re.search(r"""(?:import|fetch|importScripts)\(["'`]http""", page)
     assert "Copyright © 2010-2026 three.js authors" in page
 
@@ -382,3 +385,251 @@ def test_the_browser_agrees_with_the_renderer(still_visit: Visit) -> None:
     for shot, place in (("still", (0.0, 0.0, 0.0)), ("near corner", (0.03, 0.03, 0.05))):
         frame = scene.render(scene.camera.at(*place))
         assert error(still_visit.shots[shot], frame.rgb) < 0.02
+
+
+EMBED_WIDTH, EMBED_HEIGHT = 320, 180
+
+HEARD = """new Promise((done) => {
+    const look = () => window.heard ? done(window.heard) : setTimeout(look, 50);
+    look();
+})"""
+
+
+def host(
+    folder: Path,
+    *,
+    above: int = 0,
+    size: tuple[int, int] = (EMBED_WIDTH, EMBED_HEIGHT),
+    anchor: str = "",
+    attributes: str = "",
+) -> dict[str, object]:
+    """A long page with the cards in a frame, as `browse` takes it."""
+    embed, page = folder / "cards.embed.html", folder / "host.html"
+    if not embed.exists():
+        write_embed(card_scene(WIDTH, HEIGHT), embed)
+    page.write_text(f"""<!doctype html><title>host</title>
+        <body style="margin: 0; background: #fff">
+        <div style="height: {above}px"></div>
+        <iframe src="{embed.name}{anchor}" width="{size[0]}" height="{size[1]}" {attributes}
+            allow="gyroscope; accelerometer; fullscreen" loading="lazy"
+            style="border: 0; display: block"></iframe>
+        <div style="height: 3000px"></div>
+        <script>addEventListener("message", (event) => (window.heard = event.data));</script>
+    """)
+    return {"page": page, "own": [embed.as_uri()]}
+
+
+def framed(picture: Array, size: tuple[int, int] = (EMBED_WIDTH, EMBED_HEIGHT)) -> Array:
+    """The part of a screenshot that shows the frame."""
+    return picture[: size[1], : size[0]]
+
+
+@functools.cache
+def small_truth(x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Array:
+    """What the cards look like in a frame of half their size."""
+    picture = (truth(x, y, z) * 255).astype(np.uint8)
+    small = Image.fromarray(picture).resize((EMBED_WIDTH, EMBED_HEIGHT), Image.Resampling.BOX)
+    return np.asarray(small, np.float32) / 255
+
+
+@pytest.fixture(scope="module")
+def embed_visit(browse: Callable[..., Visit], tmp_path_factory: pytest.TempPathFactory) -> Visit:
+    """A page with the cards in a frame: looked at, scrolled over, dragged, then wheeled."""
+    half = 0.35 * EMBED_HEIGHT / 2
+    return browse(
+        ["open"],
+        ["evaluate", HEARD],  # 1
+        ["inside", "document.body.innerText"],  # 2
+        ["wait", 3000],
+        ["screenshot", "embed"],
+        ["wheel", 100, 160, 90],
+        ["wait", 700],
+        ["evaluate", "[scrollY, document.hasFocus()]"],  # 7
+        ["evaluate", "scrollTo(0, 0)"],
+        ["wait", 300],
+        ["screenshot", "embed wheeled"],
+        ["drag", 160, 90, 160 + half, 90],
+        ["wait", GLIDE_MS],
+        ["screenshot", "embed dragged"],
+        ["wheel", -400, 160, 90],
+        ["wait", GLIDE_MS],
+        ["evaluate", "scrollY"],  # 16
+        ["screenshot", "embed taken"],
+        ["touch", *[[[160, 140 - 8 * step]] for step in range(12)]],
+        ["wait", 500],
+        ["evaluate", "scrollY"],  # 20
+        ["evaluate", "scrollTo(0, 0)"],
+        ["inside", "diorama.setCamera(0, 0, 0)"],
+        ["touch", *[[[160 + 8 * step, 90]] for step in range(12)]],
+        ["wait", GLIDE_MS],
+        ["evaluate", "scrollY"],  # 25
+        ["screenshot", "embed swiped"],
+        reducedMotion=True,
+        **host(tmp_path_factory.mktemp("embed"), attributes='sandbox="allow-scripts"'),
+    )
+
+
+@pytest.mark.browser
+def test_an_embedded_scene_says_it_is_ready_and_nothing_else(embed_visit: Visit) -> None:
+    ready = {"type": "diorama:ready", "name": "two cards", "width": WIDTH, "height": HEIGHT}
+    assert embed_visit.results[1] == ready
+    assert embed_visit.results[2].strip() == "", "no hint lies over it"
+    assert embed_visit.requests == []
+    assert embed_visit.errors == []
+    assert error(framed(embed_visit.shots["embed"]), small_truth()) < 0.015
+
+
+@pytest.mark.browser
+def test_the_wheel_over_an_embedded_scene_scrolls_the_page_around(embed_visit: Visit) -> None:
+    assert embed_visit.results[7][0] > 50
+    shots = embed_visit.shots
+    np.testing.assert_array_equal(framed(shots["embed wheeled"]), framed(shots["embed"]))
+
+
+@pytest.mark.browser
+def test_an_embedded_scene_turns_when_dragged(embed_visit: Visit) -> None:
+    dragged = framed(embed_visit.shots["embed dragged"])
+    assert error(dragged, small_truth(x=-0.015)) < 0.015
+    assert error(dragged, small_truth()) > 0.02
+
+
+@pytest.mark.browser
+def test_once_clicked_an_embedded_scene_takes_the_wheel(embed_visit: Visit) -> None:
+    assert embed_visit.results[16] == 0
+    taken = framed(embed_visit.shots["embed taken"])
+    assert error(taken, small_truth(x=-0.015, z=0.05)) < 0.02
+    assert error(taken, small_truth(x=-0.015)) > 0.02
+
+
+@pytest.mark.browser
+def test_fingers_scroll_the_page_upwards_and_turn_the_scene_sideways(embed_visit: Visit) -> None:
+    assert embed_visit.results[20] > 30
+    assert embed_visit.results[25] == 0
+    swiped = framed(embed_visit.shots["embed swiped"])
+    assert error(swiped, small_truth(x=-0.03)) < 0.02 < error(swiped, small_truth())
+
+
+@pytest.mark.browser
+def test_an_embedded_scene_starts_when_it_is_seen_and_rests_when_not(
+    browse: Callable[..., Visit], tmp_path: Path
+) -> None:
+    parts = "[!!document.getElementById('poster').complete, !!document.querySelector('canvas')]"
+    count = """(() => {
+        const real = requestAnimationFrame;
+        window.frames_drawn = 0;
+        window.requestAnimationFrame = (f) => real((t) => { window.frames_drawn += 1; f(t); });
+    })()"""
+    drawn = "window.frames_drawn"
+    visit = browse(
+        ["open"],
+        ["wait", 700],
+        ["inside", parts],  # 2
+        ["evaluate", "scrollTo(0, 900)"],
+        ["evaluate", HEARD],
+        ["inside", parts],  # 5
+        ["inside", count],
+        ["wait", 2000],
+        ["inside", drawn],  # 8
+        ["evaluate", "scrollTo(0, 3000)"],
+        ["wait", 400],
+        ["inside", "window.frames_drawn = 0"],
+        ["wait", 700],
+        ["inside", drawn],  # 13
+        ["evaluate", "scrollTo(0, 900)"],
+        ["wait", 700],
+        ["inside", drawn],  # 16
+        **host(tmp_path, above=900),
+    )
+    assert visit.results[2] == [True, False]
+    assert visit.results[5] == [True, True]
+    assert visit.results[8] > 10, "it sways while it is seen"
+    assert visit.results[13] == 0
+    assert visit.results[16] > 3
+    assert visit.errors == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("lost", ["scripts", "WebGL"])
+def test_without_scripts_or_webgl_the_poster_stays(
+    browse: Callable[..., Visit], tmp_path: Path, lost: str
+) -> None:
+    blind = "HTMLCanvasElement.prototype.getContext = () => null;"
+    steps = [["open"], ["wait", 900], ["screenshot", f"no {lost}"]]
+    visit = browse(
+        *([["init", blind]] if lost == "WebGL" else []),
+        *steps,
+        scripts=lost != "scripts",
+        **host(tmp_path),
+    )
+    assert error(framed(visit.shots[f"no {lost}"]), small_truth()) < 0.015
+    # three.js says in the console what it did not get; nothing is thrown.
+    assert [line for line in visit.errors if "THREE.WebGLRenderer" not in line] == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("size", [(120, 300), (600, 100), (48, 48)])
+def test_an_embedded_scene_fills_a_frame_of_any_shape_as_its_poster_did(
+    browse: Callable[..., Visit], tmp_path: Path, size: tuple[int, int]
+) -> None:
+    poster = browse(
+        ["open"],
+        ["wait", 300],
+        ["screenshot", f"poster {size}"],
+        scripts=False,
+        **host(tmp_path, size=size),
+    ).shots[f"poster {size}"]
+    visit = browse(
+        ["open"],
+        ["evaluate", HEARD],
+        ["wait", 300],
+        ["screenshot", f"scene {size}"],
+        **host(tmp_path, size=size, anchor="#still"),
+    )
+    scene = visit.shots[f"scene {size}"]
+    assert error(framed(scene, size), framed(poster, size)) < 0.02
+    scale = max(size[0] / WIDTH, size[1] / HEIGHT)
+    whole = Image.fromarray((truth() * 255).astype(np.uint8))
+    whole = whole.resize((round(WIDTH * scale), round(HEIGHT * scale)), Image.Resampling.BOX)
+    left, top = (whole.width - size[0]) // 2, (whole.height - size[1]) // 2
+    want = np.asarray(whole, np.float32)[top : top + size[1], left : left + size[0]] / 255
+    assert error(framed(scene, size), want) < 0.03
+
+
+@pytest.mark.browser
+def test_while_its_graphics_are_lost_an_embedded_scene_shows_its_poster(
+    browse: Callable[..., Visit], tmp_path: Path
+) -> None:
+    lose = "document.querySelector('canvas').getContext('webgl2')"
+    lose = f"(window.loss = {lose}.getExtension('WEBGL_lose_context')).loseContext()"
+    visit = browse(
+        ["open"],
+        ["evaluate", HEARD],
+        ["inside", lose],
+        ["wait", 800],
+        ["screenshot", "embed lost"],
+        ["inside", "loss.restoreContext()"],
+        ["wait", 500],
+        ["screenshot", "embed regained"],
+        ["inside", "document.getElementById('stage').className"],
+        **host(tmp_path, anchor="#still"),
+    )
+    for shot in ("embed lost", "embed regained"):
+        assert error(framed(visit.shots[shot]), small_truth()) < 0.015
+    assert "ready" in visit.results[-1]
+
+
+@pytest.mark.browser
+def test_f_fills_the_screen_and_comes_back(browse: Callable[..., Visit]) -> None:
+    full = "!!document.fullscreenElement"
+    visit = browse(
+        *OPEN,
+        ["press", "f"],
+        ["wait", 500],
+        ["evaluate", full],
+        ["press", "f"],
+        ["wait", 500],
+        ["evaluate", full],
+        anchor="#still",
+    )
+    assert [visit.results[4], visit.results[7]] == [True, False]
+    assert visit.errors == []

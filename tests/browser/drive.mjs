@@ -2,7 +2,8 @@
 //
 //   node drive.mjs /usr/bin/chromium < plans > reports
 //
-// plan:   {url, width, height, scale?, reducedMotion?, steps: [[verb, ...arguments], ...]}
+// plan:   {url, width, height, scale?, reducedMotion?, scripts?: false, own?: other URLs that are
+//          part of the page, steps: [[verb, ...arguments], ...]}
 // report: {results: what each step returned, requests: URLs that left the page, errors: what it said}
 //         or {failure} where a step could not be done
 
@@ -38,12 +39,14 @@ async function visit(plan) {
     viewport: { width: plan.width, height: plan.height },
     deviceScaleFactor: plan.scale ?? 1,
     reducedMotion: plan.reducedMotion ? "reduce" : "no-preference",
+    javaScriptEnabled: plan.scripts ?? true,
   });
   const page = await context.newPage();
   const report = { results: [], requests: [], errors: [] };
   page.on("request", (request) => {
     const url = request.url();
-    if (url !== plan.url.split("#")[0] && !/^(data|blob):/.test(url)) report.requests.push(url);
+    const own = [plan.url, ...(plan.own ?? [])].map((page) => page.split("#")[0]);
+    if (!own.includes(url.split("#")[0]) && !/^(data|blob):/.test(url)) report.requests.push(url);
   });
   page.on("pageerror", (error) => report.errors.push(String(error)));
   page.on("console", (message) => {
@@ -65,8 +68,8 @@ function verbsOf(plan, context, page) {
     ready: () => page.evaluate(() => window.diorama.ready),
     wait: (ms) => page.waitForTimeout(ms),
     press: (key) => page.keyboard.press(key),
-    wheel: async (deltaY) => {
-      await page.mouse.move(plan.width / 2, plan.height / 2);
+    wheel: async (deltaY, x = plan.width / 2, y = plan.height / 2) => {
+      await page.mouse.move(x, y);
       await page.mouse.wheel(0, deltaY);
     },
     drag: async (fromX, fromY, toX, toY) => {
@@ -84,6 +87,7 @@ function verbsOf(plan, context, page) {
       }
       await client.send("Input.dispatchTouchEvent", { type: "touchEnd", touchPoints: [] });
     },
+    inside: (script) => page.frames()[1].evaluate(script),
     click: (selector) => page.click(selector),
     evaluate: (script) => page.evaluate(script),
     screenshot: (path) => page.screenshot({ path }).then(() => path),

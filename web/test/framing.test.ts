@@ -24,3 +24,16 @@ test("other windows show the whole photo", () => {
 test("a window without size is survived", () => {
   expect(frame(photo, { width: 0, height: 0 })).toMatchObject({ width: 1, height: 1 });
 });
+
+test("a frame in another page is covered, whatever that cuts off", () => {
+  expect(frame(photo, { width: 390, height: 844 }, true)).toEqual({
+    width: 390,
+    height: 844,
+    scale: 844 / 1080,
+  });
+  expect(frame(photo, { width: 3440, height: 1000 }, true)).toMatchObject({
+    width: 3440,
+    height: 1000,
+    scale: 3440 / 1920,
+  });
+});

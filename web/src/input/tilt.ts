@@ -20,7 +20,7 @@ interface AskingEvent {
  * button appears where a touch screen stays silent, and goes away once it is answered.
  */
 export function listenToTilt(button: HTMLButtonElement, rig: CameraRig, wake: () => void): void {
-  if (!isSecureContext || !("DeviceOrientationEvent" in window)) return;
+  if (!isSecureContext || !("DeviceOrientationEvent" in window) || isRefused()) return;
   const tilt = new Tilt();
   let heard = false;
   addEventListener("deviceorientation", (event) => {
@@ -40,6 +40,12 @@ export function listenToTilt(button: HTMLButtonElement, rig: CameraRig, wake: ()
     // Refused or not, touch remains.
     requestPermission.call(DeviceOrientationEvent).catch(() => undefined);
   });
+}
+
+/** Whether the page around keeps sensors from this frame; Chromium would complain of being asked. */
+function isRefused(): boolean {
+  const { featurePolicy } = document as { featurePolicy?: { allowsFeature(name: string): boolean } };
+  return featurePolicy !== undefined && !featurePolicy.allowsFeature("gyroscope");
 }
 
 /** Turns sensor angles into shares of the view box, around the way the device is usually held. */
