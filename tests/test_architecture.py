@@ -21,6 +21,7 @@ LEVELS = (
     {
         *{
             "camera",
+            "exr",
             "pictures",
             "photo",
             "depth",
@@ -34,10 +35,10 @@ LEVELS = (
         },
         *{"textures", "mesh", "mpi", "splats", "png"},
         *{"scene", "scene_fields", "scene_file"},
-        *{"render", "paths", "config"},
+        *{"render", "framing", "stereo", "paths", "config"},
     },
     {"models", "viewer", "export", "testing"},
-    {"pipeline", "doctor", "serve", "report"},
+    {"pipeline", "doctor", "serve", "report", "inputs", "workers", "batch"},
     {"commands", "cli"},
 )
 """A module imports from its own level and those before it; a new one must find its place here."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import diorama
 from diorama.errors import DioramaError
+from diorama.files import remove_scratch
 from diorama.interrupts import SIGNALS, raising_on_signals, received
 from diorama.report import EXIT_USER, say, tell
 
@@ -27,6 +28,7 @@ def main(args: Sequence[str] | None = None) -> int:
     # What there was to do is done: a late Ctrl-C must not turn it into something else.
     for signum in SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
+    remove_scratch()  # in case an interruption came amid the cleaning up
     if received and code >= EXIT_SIGNAL:
         # An exception that passed through exec() would have Python end by the signal after all,
         # and threads with work left would keep it waiting.

@@ -6,22 +6,17 @@ They parse, call and report, and decide nothing.
 import contextlib
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, Positional, arg, subcommand
 
 from diorama.camera import ViewBox
 from diorama.config import SceneConfig
 from diorama.depth_files import DEPTH_SUFFIXES
-from diorama.errors import DioramaError, InputError, UnknownNameError
-from diorama.interrupts import stop_if_interrupted
-from diorama.report import EXIT_USER, Display, Report, Stages, say, tell
-
-if TYPE_CHECKING:
-    from diorama.scene import Scene
+from diorama.errors import InputError, UnknownNameError
+from diorama.report import EXIT_USER, Display, Report, say, scene_facts, tell
 
 MIN_RENDER_SIZE = 16
 """Pixels; video encoders take no less."""
@@ -34,8 +29,9 @@ class PhotoCommand:
     Writes OUT/NAME.diorama, which the other commands open, and one result for each format.
     """
 
-    images: Positional[Annotated[tuple[str, ...], arg(metavar="IMAGE...")]]
-    """Photos: JPEG, PNG, WebP, TIFF or BMP."""
+    inputs: Positional[Annotated[tuple[str, ...], arg(metavar="INPUT...")]]
+    """Photos (JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, HEIC, EXR), folders of photos, patterns such
+    as 'archive/**/*.jpg', and lists: @photos.txt, a path a line."""
     out: Annotated[Path, arg(aliases=["-o"])] = Path()
     """Folder for the results; made if it is not there."""
     formats: str = "html"
@@ -43,56 +39,49 @@ class PhotoCommand:
     zip writes the scene as one file instead of a folder."""
     config: Annotated[SceneConfig, arg(name="")] = field(default_factory=SceneConfig)
     view_box: ViewBox = field(default_factory=ViewBox)
+    jobs: int = 1
+    """Processes to share the work; 0: one for each core. The cores are divided among them."""
+    skip_existing: FlagCreatePairsOff[bool] = False
+    """Leave photos alone whose results are all there: go on where an earlier run ended."""
+    shard: str | None = None
+    """Part of the photos to make, such as 2/8: so that several machines share them."""
+    manifest: Path | None = None
+    """A file to which a line of JSON is added for every photo; others may add to it as well."""
     json: FlagCreatePairsOff[bool] = False
     """Print a machine-readable report to stdout."""
 
     def run(self) -> int:
         """Make every photo's scene; one that fails does not stop the others."""
-        from diorama.files import whole_set
+        from diorama.batch import convert_photos
+        from diorama.inputs import find_photos, parse_shard, shard
 
         with Report("photo", self.json) as report:
-            if not self.images:
+            if not self.inputs:
                 raise InputError("pass at least one photo: diorama photo cat.jpg -o out")
+            part, parts = (1, 1) if self.shard is None else parse_shard(self.shard)
+            photos = find_photos(self.inputs, out=self.out)
             is_file = Path(self.config.depth).suffix.lower() in DEPTH_SUFFIXES
-            if len(self.images) > 1 and is_file:
+            if len(photos) > 1 and is_file:
                 raise InputError(f"--depth {self.config.depth} fits one photo: pass only that one")
-            formats = _formats(self.formats)
-            with whole_set(self.out):
-                pass  # says now, and not after the work, that nothing can be written there
-            with Display(len(self.images)) as display:
-                for image, name in zip(self.images, _unique_names(self.images), strict=True):
-                    entry = report.begin(image)
-                    stages = display.begin(Path(image).name)
-                    try:
-                        self._make(image, name, formats, entry, stages)
-                    except DioramaError as error:
-                        entry["error"] = str(error)
-                        tell(f"error: {error}")
-                    entry["timings_s"] = stages.end()
+            photos = shard(photos, part, parts)
+            with Display(len(photos), jobs=self.jobs) as display:
+                results = convert_photos(
+                    photos,
+                    self.out,
+                    formats=self.formats.split(","),
+                    config=self.config,
+                    # Left as it is, the box is fitted to each photo's lens.
+                    view_box=None if self.view_box == ViewBox() else self.view_box,
+                    jobs=self.jobs,
+                    skip_existing=self.skip_existing,
+                    manifest=self.manifest,
+                    progress=display.stage,
+                )
+                with contextlib.closing(results):
+                    for result in results:
+                        display.finish(result)
+                        report.add(result)
         return report.exit_code
-
-    def _make(
-        self,
-        image: str,
-        name: str,
-        formats: Sequence[str],
-        entry: dict[str, Any],
-        stages: Stages,
-    ) -> None:
-        from diorama.export import write
-        from diorama.files import whole_set
-        from diorama.pipeline import photo_to_scene
-
-        # Left as it is, the box is fitted to each photo's lens.
-        view_box = None if self.view_box == ViewBox() else self.view_box
-        scene = photo_to_scene(image, view_box=view_box, config=self.config, progress=stages.begin)
-        with whole_set(self.out) as folder:
-            for suffix in formats:
-                stages.begin(f"export {suffix.removeprefix('.')}")
-                write(scene, folder / f"{name}{suffix}")
-            stop_if_interrupted()
-        entry["outputs"] = [str(self.out / f"{name}{suffix}") for suffix in formats]
-        entry.update(_facts(scene))
 
 
 @dataclass(frozen=True)
@@ -102,7 +91,8 @@ class RenderCommand:
     scene: Positional[Annotated[Path, arg(metavar="SCENE")]]
     """A scene: a .diorama folder or a .zip."""
     out: Annotated[Path, arg(aliases=["-o"])]
-    """The video: .mp4, .webm or .gif."""
+    """The video: .mp4, .webm or .gif; for two eyes .sbs.mp4, .half-sbs.mp4, .over-under.mp4 or
+    .anaglyph.mp4, with depth .rgbd.mp4, and all of these as .webm."""
     path: str = "orbit"
     """A camera path's name, or a JSON file with key frames."""
     seconds: float | None = None
@@ -111,28 +101,45 @@ class RenderCommand:
     """Number of frames, instead of `seconds`."""
     fps: float | None = None
     """Frames a second; None: 30 (12.5 in a GIF), or the key frames' own."""
-    size: int = 1280
-    """Longest side in pixels; never more than the scene's."""
+    preset: str = "web"
+    """What it is made for: web (1280 px), small (720 px), high (up to 4K), square (1080x1080) or
+    vertical (1080x1920)."""
+    size: int | None = None
+    """Longest side in pixels, of one eye's picture; never more than the photo's, unless the preset
+    has a shape. None: the preset's."""
+    eyes: float | None = None
+    """Distance of two eyes in scene units; None: half the view box's width."""
     json: FlagCreatePairsOff[bool] = False
     """Print a machine-readable report to stdout."""
 
     def run(self) -> int:
         """Render and encode."""
-        from diorama.export.video import scene_path, write_video
+        from diorama.export.video import find_preset, move_eyes, scene_path, write_video
         from diorama.pipeline import open_scene
 
         with Report("render", self.json) as report, Display(1) as display:
-            if self.size < MIN_RENDER_SIZE:
+            if self.size is not None and self.size < MIN_RENDER_SIZE:
                 raise InputError(f"--size must be at least {MIN_RENDER_SIZE} px, got {self.size}")
+            find_preset(self.preset)
             num_frames, fps = self._timing()
             entry = report.begin(str(self.scene))
             stages = display.begin(self.scene.name)
             stages.begin("open")
             scene = open_scene(self.scene, progress=stages.begin)
             stages.begin("render")
-            cameras = scene_path(scene, self.path, num_frames=num_frames, size=self.size)
-            write_video(scene, self.out, cameras=cameras, fps=fps)
-            entry.update(_facts(scene), num_frames=num_frames, fps=fps, timings_s=stages.end())
+            eyes = move_eyes(scene, self.out, self.eyes)
+            cameras = scene_path(
+                scene,
+                self.path,
+                num_frames=num_frames,
+                size=self.size,
+                preset=self.preset,
+                eyes=eyes,
+            )
+            write_video(
+                scene, self.out, cameras=cameras, fps=fps, preset=self.preset, eyes=self.eyes
+            )
+            entry.update(scene_facts(scene), num_frames=num_frames, fps=fps, timings_s=stages.end())
             entry["outputs"] = [str(self.out)]
         return report.exit_code
 
@@ -185,7 +192,7 @@ class ExportCommand:
                 stages.begin(f"export {format_of(file).name}")
                 write(scene, file)
                 entry["outputs"].append(str(file))
-            entry.update(_facts(scene), timings_s=stages.end())
+            entry.update(scene_facts(scene), timings_s=stages.end())
         return report.exit_code
 
 
@@ -300,54 +307,6 @@ Command = (
     | Annotated[DoctorCommand, subcommand("doctor")]
 )
 """Whichever was asked for."""
-
-
-def _formats(text: str) -> list[str]:
-    """Suffixes of the formats asked for, checked, without repeats; the scene itself comes first.
-
-    "all" is every format whose extra is installed.
-    """
-    from diorama.export import FORMATS, find_format
-    from diorama.extras import check_extra, has_extra
-
-    names = [name.strip().lower().removeprefix(".") for name in text.split(",") if name.strip()]
-    if "all" in names:
-        present = [f for f in FORMATS.values() if f.extra is None or has_extra(f.extra)]
-        names += [f.name for f in present if f.name != "zip"]
-        names.remove("all")
-    chosen = [find_format(name) for name in dict.fromkeys(names)]
-    for entry in chosen:
-        if entry.extra is not None:
-            check_extra(entry.extra, f"format {entry.name!r}")
-    scene = "zip" if "zip" in names else "diorama"
-    return [f".{scene}", *(f.suffixes[0] for f in chosen if f.name != scene)]
-
-
-def _unique_names(images: Sequence[str]) -> list[str]:
-    """Each image's stem; "cat-2" for a second cat."""
-    names: list[str] = []
-    for image in images:
-        stem = Path(image).stem or "photo"
-        name, count = stem, 1
-        while name in names:
-            count += 1
-            name = f"{stem}-{count}"
-        names.append(name)
-    return names
-
-
-def _facts(scene: "Scene") -> dict[str, Any]:
-    texture = scene.photo.texture
-    return {
-        "models": scene.provenance.get("models", {}),
-        "seed": scene.provenance.get("config", {}).get("seed"),
-        "size": [scene.camera.width, scene.camera.height],
-        "texture_size": [texture.shape[1], texture.shape[0]],
-        "fov_deg": round(scene.camera.fov_deg, 3),
-        "metric": scene.metric,
-        "num_masks": len(scene.masks.ids),
-        "num_layers": len(scene.layers),
-    }
 
 
 def _page(path: Path) -> bytes:

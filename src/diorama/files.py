@@ -10,9 +10,7 @@ import errno
 import functools
 import os
 import re
-import secrets
 import shutil
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -150,7 +148,7 @@ def _scratch(parent: Path, final: Path) -> Iterator[Path]:
     """Yield a hidden folder in `parent`; it vanishes, and so do the parents made for nothing."""
     made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
     # Known before it is there, so that no interruption can lose it.
-    scratch = parent / f"{SCRATCH}{_host()}-{os.getpid()}-{secrets.token_hex(6)}"
+    scratch = parent / f"{SCRATCH}{_host()}-{os.getpid()}-{os.urandom(6).hex()}"
     _live.add(scratch)
     lock = None
     try:
@@ -251,6 +249,8 @@ def _is_alive(pid: int) -> bool:
 
 @functools.cache
 def _host() -> str:
+    import socket
+
     return re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())[:64]
 
 
