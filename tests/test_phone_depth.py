@@ -244,6 +244,14 @@ class TestExtendedXmp:
         assert got is not None
         assert np.abs(got.disparity - (2 + noise / 255 * (1 / 8 - 2))).max() < 1e-6
 
+    def test_a_stripped_map(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        whole = self.hand_built(encoded(STEPS))
+        stripped = whole.replace(
+            b"http://ns.adobe.com/xmp/extension/", b"http://example.org/something/else/"
+        )
+        assert own_depth(written(tmp_path, stripped)) is None
+        assert "its depth map is missing" in warned(caplog)
+
     def test_a_wrong_md5(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         data = self.hand_built(encoded(STEPS), spoil=True)
         assert own_depth(written(tmp_path, data)) is None
@@ -440,7 +448,7 @@ DEPTH_AUX = "urn:mpeg:hevc:2015:auxid:2"
 def sei(kind: int, **values: float) -> bytes:
     """Depth representation information (ITU-T H.265, G.14.2.3) as `auxC` carries it."""
 
-    def ue(number: int) -> str:
+    def exp_golomb(number: int) -> str:
         bits = f"{number + 1:b}"
         return "0" * (len(bits) - 1) + bits
 
@@ -449,9 +457,9 @@ def sei(kind: int, **values: float) -> bytes:
         return f"0{exponent - 1 + 31:07b}{15:05b}{round((2 * mantissa - 1) * 65536):016b}"
 
     names = ("z_near", "z_far", "d_min", "d_max")
-    bits = "".join(str(int(name in values)) for name in names) + ue(kind)
+    bits = "".join(str(int(name in values)) for name in names) + exp_golomb(kind)
     if "d_min" in values or "d_max" in values:
-        bits += ue(0)
+        bits += exp_golomb(0)
     bits += "".join(element(values[name]) for name in names if name in values) + "1"
     bits += "0" * (-len(bits) % 8)
     payload = int(bits, 2).to_bytes(len(bits) // 8, "big")

@@ -54,6 +54,9 @@ MAX_FILE_BYTES = 1_000_000_000
 MAX_MAP_PIXELS = 64_000_000
 """By the header of a depth map, before it is decoded; phones' have a fraction of a megapixel."""
 
+MAX_PICTURES = 16
+"""Beside the photo, and descriptions of one; more are not looked at."""
+
 GDEPTH = "http://ns.google.com/photos/1.0/depthmap/"
 DYNAMIC_DEPTH = "http://ns.google.com/photos/dd/1.0/"
 PIXEL_DATA_INFO = "http://ns.apple.com/pixeldatainfo/1.0/"
@@ -164,6 +167,8 @@ def _of_jpeg(data: bytes) -> DepthResult | None:
 def _gdepth(documents: Sequence[Element]) -> _Found | None:
     encoded = _property(documents, GDEPTH, "Data")
     if encoded is None:
+        if _property(documents, GDEPTH, "Format") is not None:
+            raise ValueError("its depth map is missing")
         return None
     units = (_property(documents, GDEPTH, "Units") or "").strip().lower()
     # Where units are left out they default to metres, but the specification's own example counts
@@ -329,16 +334,17 @@ def _further_pictures(data: bytes) -> list[tuple[int, int]]:
                     struct.unpack_from(f"{order}III", tiff, at + 16 * i) for i in range(size // 16)
                 ]
                 base = segment.start + 4
-                return [(base + offset, length) for _, length, offset in entries if offset]
+                further = [(base + offset, length) for _, length, offset in entries if offset]
+                return further[:MAX_PICTURES]
     return []
 
 
 def _of_heif(data: bytes) -> DepthResult | None:
     heif = import_extra("heic", "reading a HEIC file")
-    meta = read_meta(data)
     photo = heif.open_heif(data)
     if not photo.info["depth_images"]:
         return None
+    meta = read_meta(data)
     depth_image = photo.info["depth_images"][0]
     _refuse_large(*depth_image.size)
     item = next(
@@ -370,7 +376,7 @@ def _item_documents(data: bytes, meta: Meta, item: int) -> list[Element]:
     """The XMP that describes an item."""
     return [
         parse(meta.data(data, source, limit=MAX_PACKET_BYTES))
-        for source in meta.sources(b"cdsc", item)
+        for source in meta.sources(b"cdsc", item)[:MAX_PICTURES]
         if source in meta.items and meta.items[source].content_type == "application/rdf+xml"
     ]
 

@@ -26,6 +26,12 @@ MAX_PACKET_BYTES = 64_000_000
 MAX_ELEMENTS = 20_000
 """Of one packet; editing histories have thousands."""
 
+MAX_NESTING = 100
+"""Of elements; ten are many."""
+
+MAX_SEGMENTS = 20_000
+"""Of one JPEG, so that no file takes long; the largest extended packet has a thousand."""
+
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 NOTE = "http://ns.adobe.com/xmp/note/"
 
@@ -61,7 +67,9 @@ def jpeg_segments(data: bytes, start: int = 0) -> Iterator[Segment]:
     if data[start : start + 2] != b"\xff\xd8":
         raise ValueError("no JPEG begins here")
     at = start + 2
-    while at + 4 <= len(data):
+    for _ in range(MAX_SEGMENTS):
+        if at + 4 > len(data):
+            return
         if data[at] != 0xFF:
             raise ValueError("a JPEG segment is damaged")
         marker = data[at + 1]
@@ -77,6 +85,7 @@ def jpeg_segments(data: bytes, start: int = 0) -> Iterator[Segment]:
         if marker == _START_OF_SCAN:
             return
         at += 2 + size
+    raise ValueError(f"a JPEG has more than {MAX_SEGMENTS} segments")
 
 
 def jpeg_end(data: bytes) -> int:
@@ -85,10 +94,13 @@ def jpeg_end(data: bytes) -> int:
     Raises:
         ValueError: if it does not end.
     """
-    at = None
+    at = len(data)
     for segment in jpeg_segments(data):
         at = segment.start + len(segment.payload)
-    while at is not None and (found := _NEXT_MARKER.search(data, at)):
+    for _ in range(MAX_SEGMENTS):
+        found = _NEXT_MARKER.search(data, at)
+        if found is None:
+            break
         at = found.start()
         if data[at + 1] == _END:
             return at + 2
@@ -122,7 +134,7 @@ def jpeg_packets(data: bytes, start: int = 0) -> list[bytes]:
         return packets[:1]
     name = guid.strip().upper().encode("ascii", "replace")
     if name not in parts:
-        raise ValueError("the extended XMP is missing")
+        return packets[:1]  # as many an editor leaves it
     return [packets[0], _joined(parts[name], name)]
 
 
@@ -159,19 +171,23 @@ def parse(packet: bytes) -> Element:
     builder = TreeBuilder()
     parser = expat.ParserCreate(namespace_separator="}")
     parser.buffer_text = True
-    count = 0
+    count = nesting = 0
 
     def qualified(name: str) -> str:
         return f"{{{name}" if "}" in name else name
 
     def start(name: str, attributes: dict[str, str]) -> None:
-        nonlocal count
-        count += 1
-        if count > MAX_ELEMENTS:
-            raise ValueError(f"the XMP has more than {MAX_ELEMENTS} elements")
+        nonlocal count, nesting
+        count, nesting = count + 1, nesting + 1
+        if count > MAX_ELEMENTS or nesting > MAX_NESTING:
+            raise ValueError(
+                f"the XMP has more than {MAX_ELEMENTS} elements, or {MAX_NESTING} in one another"
+            )
         builder.start(qualified(name), {qualified(k): v for k, v in attributes.items()})
 
     def end(name: str) -> None:
+        nonlocal nesting
+        nesting -= 1
         builder.end(qualified(name))
 
     def refuse(*_: object) -> None:
