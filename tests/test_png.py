@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from diorama.errors import InputError
-from diorama.png import PngKind, decode_png, digest, encode_png, label_colors, quantise_disparity
+from diorama.png import PngKind, checksum, decode_png, encode_png, label_colors, quantise_disparity
 
 SIZE = (19, 13)
 RANDOM = np.random.default_rng(0)
@@ -102,7 +102,7 @@ def test_what_can_be_converted_is(kind: PngKind, pixels: np.ndarray, data: bytes
     read = decode_png(data, kind, SIZE, "a.png")
     assert read.dtype == pixels.dtype
     np.testing.assert_array_equal(read, pixels)
-    assert digest(read) == digest(pixels)
+    assert checksum(read) == checksum(pixels)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_quantised_disparity_is_quantised_to_itself() -> None:
     assert again[1] == step
 
 
-def test_a_digest_tells_pixels_and_numbers_apart() -> None:
-    assert digest(GREY16) != digest(GREY16[::-1])
-    assert digest(GREY16, 0.5) != digest(GREY16)
-    assert digest(GREY16, 0.5) == digest(GREY16.copy(), 0.5)
+def test_a_checksum_tells_pixels_and_numbers_apart() -> None:
+    assert checksum(GREY16) != checksum(GREY16[::-1])
+    assert checksum(GREY16, 0.5) != checksum(GREY16)
+    assert checksum(GREY16, 0.5) == checksum(GREY16.copy(), 0.5)

@@ -1,8 +1,8 @@
 """Scene files: a folder (``cat.diorama``) or the same files in an uncompressed zip.
 
 `scene.json` and PNG files: colours in 8 bits, disparities in 16 bits times a scale that stands in
-the JSON, masks as colours. What was saved, opened and saved again is the same to the byte. A digest
-of every picture's pixels tells what an image editor has changed since. `docs/formats.md` and
+the JSON, masks as colours. What was saved, opened and saved again is the same to the byte. Checksums
+of the pictures' pixels tell what an image editor has changed since. `docs/formats.md` and
 `data/scene.schema.json` describe every field.
 """
 
@@ -34,8 +34,8 @@ from diorama.pictures import MAX_PIXELS
 from diorama.png import (
     HIGHEST,
     PngKind,
+    checksum,
     decode_png,
-    digest,
     disparity_step,
     encode_png,
     label_colors,
@@ -77,8 +77,8 @@ _Read = Callable[[str, int], bytes]
 
 
 def _from_format_1(document: dict[str, Any]) -> dict[str, Any]:
-    """Format 1 had no digests: its pictures are taken as they are. Its masks are grey ids."""
-    return {**document, "format": 2, "alpha": None, "confidence": None, "digests": None}
+    """Format 1 had no checksums: its pictures are taken as they are. Its masks are grey ids."""
+    return {**document, "format": 2, "alpha": None, "confidence": None, "checksums": None}
 
 
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_format_1}
@@ -136,18 +136,18 @@ def _encode(scene: Scene) -> dict[str, bytes]:
     """Every member of the scene by its file name, in a fixed order."""
 
     def plain(pixels: Array) -> tuple[bytes, str]:
-        return encode_png(pixels), digest(pixels)
+        return encode_png(pixels), checksum(pixels)
 
     def steps(disparity: Array) -> tuple[bytes, str]:
         pixels, step = quantise_disparity(disparity)
-        return encode_png(pixels), digest(pixels, step)
+        return encode_png(pixels), checksum(pixels, step)
 
     photo, masks = scene.photo, scene.masks
     pictures: dict[str, Callable[[], tuple[bytes, str]]] = {
         "photo.png": lambda: plain(photo.texture),
         "raw_disparity.png": lambda: steps(scene.raw_disparity),
         "disparity.png": lambda: steps(scene.disparity),
-        "masks.png": lambda: (encode_png(label_colors(masks.labels)), digest(masks.labels)),
+        "masks.png": lambda: (encode_png(label_colors(masks.labels)), checksum(masks.labels)),
     }
     if photo.alpha is not None:
         pictures["alpha.png"] = lambda alpha=photo.alpha: plain(to_bytes(alpha))
@@ -163,8 +163,8 @@ def _encode(scene: Scene) -> dict[str, bytes]:
         pictures[names["hole"]] = lambda layer=layer: plain(_hole_bytes(layer.hole))
     described = _merge(_describe(scene), scene.unknown)
     encoded = dict(zip(pictures, run_tasks(list(pictures.values())), strict=True))
-    described["digests"] = {
-        **{name: _numbers_digest(numbers) for name, numbers in _numbers(scene).items()},
+    described["checksums"] = {
+        **{name: _numbers_checksum(numbers) for name, numbers in _numbers(scene).items()},
         **{name: found for name, (_, found) in encoded.items()},
     }
     # Provenance, long and for the record, stands last.
@@ -174,7 +174,7 @@ def _encode(scene: Scene) -> dict[str, bytes]:
 
 
 def _describe(scene: Scene) -> dict[str, Any]:
-    """`scene.json` without digests, and without what a newer version may have added."""
+    """`scene.json` without checksums, and without what a newer version may have added."""
     camera, texture, masks = scene.camera, scene.photo.texture, scene.masks
     if len(masks.ids) and not (masks.ids.min() >= 0 and masks.ids.max() <= MAX_ID):
         raise InputError(f"mask ids must lie in 0..{MAX_ID} to be saved; renumber the masks")
@@ -235,8 +235,8 @@ def _numbers(scene: Scene) -> dict[Part, tuple[float, ...]]:
     }
 
 
-def _numbers_digest(numbers: tuple[float, ...]) -> str:
-    return digest(np.empty(0, np.uint8), *numbers)
+def _numbers_checksum(numbers: tuple[float, ...]) -> str:
+    return checksum(np.empty(0, np.uint8), *numbers)
 
 
 def _merge(document: dict[str, Any], unknown: Mapping[str, Any]) -> dict[str, Any]:
@@ -260,7 +260,7 @@ def _without(extra: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, An
 
 
 def _unknown_fields(document: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    unknown = _without(document, {**known, "digests": None})
+    unknown = _without(document, {**known, "checksums": None})
     for name, value in known.items():
         if name == "layers":
             extras = [_without(e, k) for e, k in zip(document[name], value, strict=True)]
@@ -387,7 +387,7 @@ def _decode(fields: Fields, read: _Read) -> tuple[Scene, frozenset[Part]]:
         fields.fail("width", "no larger than the photo's")
     parts = fields.each("layers")
     _check_pixels(fields, texture_size, size, len(parts))
-    digests = _digests(fields)
+    checksums = _checksums(fields)
     used: dict[str, object] = {}
     edited: dict[str, Part] = {}
 
@@ -404,7 +404,7 @@ def _decode(fields: Fields, read: _Read) -> tuple[Scene, frozenset[Part]]:
             of.fail(key, "a file of its own")
         data = read(name, 9 * size[0] * size[1] + _METADATA_BYTES)
         pixels = decode_png(data, kind, size, f"{fields.where}: {name}")
-        if digests is not None and digests.get(name) != digest(pixels, *scale):
+        if checksums is not None and checksums.get(name) != checksum(pixels, *scale):
             edited[name] = part
         return pixels
 
@@ -416,7 +416,7 @@ def _decode(fields: Fields, read: _Read) -> tuple[Scene, frozenset[Part]]:
         labels = picture(masks, "file", "labels", "masks")
         name, ids = masks.text("file"), np.array(masks.ids("ids"), np.int32)
         complete = _holds(ids, labels)
-        if digests is None and not complete:
+        if checksums is None and not complete:
             edited[name] = "masks"  # whoever draws a new mask has edited them
         if (np.diff(ids) <= 0).any() or not (complete or name in edited):
             masks.fail("ids", "ascending and hold every label in the picture")
@@ -474,9 +474,9 @@ def _decode(fields: Fields, read: _Read) -> tuple[Scene, frozenset[Part]]:
         provenance=_provenance(fields.inner("provenance")),
         confidence=confidence,
     )
-    if digests is not None:
+    if checksums is not None:
         for part, numbers in _numbers(scene).items():
-            if digests.get(part) != _numbers_digest(numbers):
+            if checksums.get(part) != _numbers_checksum(numbers):
                 edited[part] = part
     return scene, frozenset(edited.values())
 
@@ -497,12 +497,12 @@ def _check_pixels(
         )
 
 
-def _digests(fields: Fields) -> dict[str, Any] | None:
-    digests = fields.inner_or_none("digests")
-    if digests is not None:
-        for name in digests.values:
-            digests.text(name)
-    return None if digests is None else dict(digests.values)
+def _checksums(fields: Fields) -> dict[str, Any] | None:
+    checksums = fields.inner_or_none("checksums")
+    if checksums is not None:
+        for name in checksums.values:
+            checksums.text(name)
+    return None if checksums is None else dict(checksums.values)
 
 
 def _provenance(fields: Fields) -> dict[str, Any]:
