@@ -13,7 +13,7 @@ from card_scene import card_scene
 from PIL import Image
 
 from diorama.errors import OutputError
-from diorama.export import html
+from diorama.export import html, write
 from diorama.export.html import html_page, write_html
 from diorama.mesh import Mesh
 from diorama.scene import Scene
@@ -189,3 +189,44 @@ def test_a_folder_in_the_way_is_said(scene: Scene, tmp_path: Path) -> None:
     (tmp_path / "cards.html").mkdir()
     with pytest.raises(OutputError, match=r"cannot write .*cards\.html"):
         write_html(scene, tmp_path / "cards.html")
+
+
+def test_an_embedded_page_is_the_page_with_a_poster(scene: Scene) -> None:
+    page, embed = html_page(scene).decode(), html_page(scene, embed=True).decode()
+    assert '<html lang="en" class="embed">' in embed
+    image = re.search(
+        r'<main id="stage"><img id="poster" src="([^"]+)" alt="two cards" /></main>', embed
+    )
+    assert image is not None
+    assert embed.replace(image[0], '<main id="stage"></main>').replace(' class="embed"', "") == page
+    head, body = image[1].split(",")
+    assert head == "data:image/jpeg;base64"
+    poster = Image.open(io.BytesIO(base64.b64decode(body)))
+    assert np.abs(np.asarray(poster) / 255 - scene.photo.rgb).mean() < 0.015
+
+
+def test_the_poster_comes_before_the_scene_and_the_program(scene: Scene) -> None:
+    page = html_page(scene, embed=True).decode()
+    places = [page.index(part) for part in ("<style", 'id="poster"', 'id="scene"', 'type="module"')]
+    assert places == sorted(places)
+
+
+def test_an_embedded_page_is_the_same_every_time(scene: Scene, tmp_path: Path) -> None:
+    write(scene, tmp_path / "a.embed.html")
+    assert (tmp_path / "a.embed.html").read_bytes() == html_page(scene, embed=True)
+
+
+def test_a_posters_name_stays_text(scene: Scene) -> None:
+    name = '"><script>alert(1)</script>'
+    evil = with_mesh(replace(scene, photo=replace(scene.photo, name=name)), *scene.meshes)
+    page = html_page(evil, embed=True)
+    assert b"<script>alert(1)" not in page
+    assert b'alt="&quot;&gt;&lt;script&gt;' in page
+
+
+def test_a_poster_counts_among_the_pages_bytes(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best = html_page(scene, embed=True)
+    monkeypatch.setattr(html, "MAX_BYTES", len(best) - 1)
+    assert len(html_page(scene, embed=True)) < len(best)

@@ -1,6 +1,7 @@
 """Videos play: size, rate, length, colour and flags as asked; whole or not there."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image
 
 from diorama.cli import main
 from diorama.errors import InputError, OutputError, UnknownNameError
-from diorama.export.video import encode_video, scene_path, write_video
+from diorama.export.video import PRESETS, encode_video, scene_path, write_video
 from diorama.framing import MAX_ZOOM
 from diorama.paths import camera_path
 from diorama.scene import Scene
@@ -298,3 +299,17 @@ def test_a_gif_keeps_rare_colours(tmp_path: Path, demo_photo: Path) -> None:
         got = cv2.GaussianBlur(np.asarray(gif.convert("RGB"), np.float32), (0, 0), 1.5)
     error = np.abs(got - cv2.GaussianBlur(frame.astype(np.float32), (0, 0), 1.5)).max(-1)
     assert np.percentile(error, 99) < 5
+
+
+def test_presets_are_listed_where_people_look(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["render", "--help"])
+    shown = capsys.readouterr().out
+    page = (Path(__file__).parents[1] / "docs" / "formats-video.md").read_text()
+    for name, preset in PRESETS.items():
+        assert re.search(rf"\b{name}\b", shown)
+        row = re.search(rf"^\| `{name}`.*$", page, re.MULTILINE)
+        assert row is not None
+        assert str(preset.size) in row[0]
+        if preset.shape is None:
+            assert f"CRF {preset.mp4['crf']} | CRF {preset.webm['crf']}" in row[0]

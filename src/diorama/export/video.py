@@ -51,8 +51,6 @@ _PALETTE_FRAMES = 8  # spread over the clip; one palette for all frames keeps st
 class Preset:
     """What a video is made for."""
 
-    summary: str
-    """One sentence."""
     size: int
     """Longest side in pixels; without a `shape` at most, and never more than the photo's."""
     shape: tuple[int, int] | None = None
@@ -64,21 +62,19 @@ class Preset:
 
 
 PRESETS = {
-    "web": Preset("Sharp on a phone, rendered and encoded in seconds.", 1280),
+    "web": Preset(1280),  # sharp on a phone, rendered and encoded in seconds
     "small": Preset(
-        "For messages: a fifth of the bytes.",
-        720,
+        720,  # for messages
         mp4={"preset": "medium", "crf": "26"},
         webm={"crf": "40", "cpu-used": "3"},
     ),
     "high": Preset(
-        "All the photo shows, up to 4K.",
-        3840,
+        3840,  # 4K
         mp4={"preset": "slow", "crf": "14"},
         webm={"crf": "20", "cpu-used": "2"},
     ),
-    "square": Preset("1080x1080, for social media.", 1080, (1, 1)),
-    "vertical": Preset("1080x1920, for social media.", 1920, (9, 16)),
+    "square": Preset(1080, (1, 1)),  # for social media
+    "vertical": Preset(1920, (9, 16)),
 }
 """By the name that `--preset` takes."""
 
