@@ -15,7 +15,8 @@ from PIL import Image
 from diorama.errors import OutputError
 from diorama.export.ora import write_ora
 from diorama.export.pictures import depth_pictures, layer_pictures
-from diorama.scene import Scene, to_bytes
+from diorama.png import to_bytes
+from diorama.scene import Scene
 
 NAMES = ["layer 0 (back)", "layer 1", "layer 2 (front)"]
 

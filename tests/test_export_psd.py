@@ -14,7 +14,8 @@ from diorama.errors import OutputError
 from diorama.export import psd
 from diorama.export.pictures import Picture, depth_pictures, layer_pictures
 from diorama.export.psd import pack_bits, write_psd
-from diorama.scene import Scene, to_bytes
+from diorama.png import to_bytes
+from diorama.scene import Scene
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,6 @@ from diorama.layers import Layer
 from diorama.masks import Masks
 from diorama.mesh import Mesh
 from diorama.photo import Photo
-from diorama.png import encode_png as encode_png
-from diorama.png import quantise_disparity as quantise_disparity
-from diorama.png import to_bytes as to_bytes
 
 if TYPE_CHECKING:
     from diorama.render import Renderer

@@ -1,8 +1,8 @@
 """Scene files: a folder (``cat.diorama``) or the same files in an uncompressed zip.
 
 `scene.json` and PNG files: colours in 8 bits, disparities in 16 bits times a scale that stands in
-the JSON, masks as colours. What was saved, opened and saved again is the same to the byte. Checksums
-of the pictures' pixels tell what an image editor has changed since. `docs/formats.md` and
+the JSON, masks as colours. What was saved, opened and saved again is the same to the byte.
+Checksums of the pictures' pixels tell what an image editor has changed since. `docs/formats.md` and
 `data/scene.schema.json` describe every field.
 """
 

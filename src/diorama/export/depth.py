@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 
 from diorama.files import whole_folder
-from diorama.scene import Scene, encode_png
+from diorama.png import encode_png
+from diorama.scene import Scene
 
 _HIGHEST = 65535
 

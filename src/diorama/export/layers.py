@@ -15,8 +15,9 @@ import numpy as np
 
 from diorama.files import whole_folder
 from diorama.layers import Layer
+from diorama.png import encode_png, quantise_disparity, to_bytes
 from diorama.runtime import run_tasks
-from diorama.scene import Scene, encode_png, quantise_disparity, to_bytes
+from diorama.scene import Scene
 
 
 def write_layers(scene: Scene, path: str | os.PathLike[str]) -> None:

@@ -27,8 +27,9 @@ from diorama.arrays import Array
 from diorama.errors import OutputError
 from diorama.export.textured import TexturedMesh, textured_meshes
 from diorama.files import whole_set
+from diorama.png import encode_png
 from diorama.runtime import run_tasks
-from diorama.scene import Scene, encode_png
+from diorama.scene import Scene
 
 
 def write_obj(scene: Scene, path: str | os.PathLike[str]) -> None:

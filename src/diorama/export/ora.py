@@ -14,8 +14,9 @@ import cv2
 from diorama.arrays import Array
 from diorama.export.pictures import Picture, composite, depth_pictures, layer_pictures
 from diorama.files import whole_file
+from diorama.png import encode_png
 from diorama.runtime import run_tasks
-from diorama.scene import Scene, encode_png
+from diorama.scene import Scene
 
 THUMBNAIL_SIZE = 256
 """Longest side in pixels that the specification allows."""

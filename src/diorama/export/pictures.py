@@ -11,7 +11,8 @@ import numpy as np
 
 from diorama.arrays import Array, RgbaBytes
 from diorama.errors import OutputError
-from diorama.scene import Scene, to_bytes
+from diorama.png import to_bytes
+from diorama.scene import Scene
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from diorama.camera import Camera, disparity_per_px
 from diorama.errors import OutputError
 from diorama.export.pictures import layer_name
 from diorama.mesh import Mesh
-from diorama.scene import Scene, encode_png
+from diorama.png import encode_png
+from diorama.scene import Scene
 from diorama.textures import Texture, layer_textures
 
 MAX_TEXTURE_SIZE = 4096
