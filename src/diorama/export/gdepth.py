@@ -17,7 +17,7 @@ from diorama.arrays import AlphaBytes, Disparity
 from diorama.camera import DIAGONAL_35MM, Camera
 from diorama.export.jpeg import QUALITY
 from diorama.files import whole_file
-from diorama.phone_depth import GDEPTH
+from diorama.phone_depth.google import GDEPTH
 from diorama.scene import Scene
 from diorama.xmp import NOTE, extended_name, packet_of, with_packets
 
