@@ -436,6 +436,13 @@ class TestAppleJpeg:
         assert got.matte[:, 34:].min() > 0.9
         assert got.fov_deg == pytest.approx(2 * np.degrees(np.arctan(2000 / 3000)))
 
+    def test_a_matte_of_another_shape_is_left_out(self, tmp_path: Path) -> None:
+        matte = np.zeros((64, 48), np.uint8)
+        got = own_depth(written(tmp_path, self.mpo((matte, MATTE_XMP), (STEPS, apple_xmp()))))
+        assert got is not None
+        assert got.matte is None
+        assert got.disparity.shape == (24, 32)
+
     def test_a_second_picture_that_is_no_depth(self, tmp_path: Path) -> None:
         gain = xmp('xmlns:HDRGainMap="http://ns.apple.com/HDRGainMap/1.0/"')
         assert own_depth(written(tmp_path, self.mpo((STEPS, gain)))) is None

@@ -116,8 +116,11 @@ def _upright(found: FoundMap, turns: Sequence[Image.Transpose], aspect: float) -
         confidence = None if confidence is None else _turned(confidence, turn)
         matte = None if matte is None else _turned(matte, turn)
     rows, columns = _fitted_shape(disparity, aspect, stretched=found.stretched)
-    if matte is not None and matte.shape[0] > rows:
-        rows, columns = matte.shape
+    if matte is not None:
+        if abs(matte.shape[1] / matte.shape[0] / aspect - 1) > ASPECT_TOLERANCE:
+            matte = None  # of something else than the whole photo
+        elif matte.shape[0] > rows:
+            rows, columns = matte.shape
     disparity = _sized(disparity, columns, rows)
     if not np.isfinite(disparity).all():
         raise ValueError("its depth map is not finite")
