@@ -155,7 +155,9 @@ def _accessor(gltf: pygltflib.GLTF2, index: int) -> np.ndarray:
 
 
 IMPORT = """
-import bpy, json, sys
+import bpy, json, numpy, sys
+if not hasattr(numpy, "bool"):
+    numpy.bool = bool  # NumPy 1.24 had none, and Debian's importer asks for it
 bpy.ops.wm.read_factory_settings(use_empty=True)
 bpy.ops.import_scene.gltf(filepath=sys.argv[-2])
 found = {}
