@@ -567,7 +567,7 @@ def test_without_scripts_or_webgl_the_poster_stays(
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("size", [(120, 300), (600, 100), (48, 48)])
+@pytest.mark.parametrize("size", [(120, 300), (600, 100)])
 def test_an_embedded_scene_fills_a_frame_of_any_shape_as_its_poster_did(
     browse: Callable[..., Visit], tmp_path: Path, size: tuple[int, int]
 ) -> None:
