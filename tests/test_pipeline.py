@@ -202,3 +202,36 @@ def test_a_cut_out_stays_one() -> None:
     assert len(scene.layers) == 2
     assert any(layer.hole.any() for layer in scene.layers)
     assert aside.alpha[np.hypot(yy - 60, xx - 80) > 55].max() < 0.01
+
+
+@pytest.fixture(scope="module")
+def phone_photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A JPEG with depth in its metadata, written by our own exporter."""
+    path = tmp_path_factory.mktemp("phone") / "cat.gdepth.jpg"
+    y, x = np.mgrid[:96, :128].astype(np.float32)
+    disparity = np.where((x - 64) ** 2 + (y - 48) ** 2 < 900, 1.0, 0.2 + x / 400)
+    with Image.open(DEMO) as image:
+        rgb = np.asarray(image.convert("RGB").resize((128, 96)))
+    scene = photo_to_scene(rgb, depth=DepthResult(disparity.astype(np.float32), "relative"))
+    scene.export(path)
+    return path
+
+
+class TestDepthThatThePhotoBrings:
+    @pytest.mark.parametrize("depth", ["auto", "own"])
+    def test_it_is_used(self, phone_photo: Path, depth: str) -> None:
+        scene = photo_to_scene(phone_photo, config=SceneConfig(depth=depth))
+        assert scene.provenance["models"]["depth"] == "own"
+        assert scene.raw_disparity[48, 64] / scene.raw_disparity[10, 10] == pytest.approx(
+            1 / (0.2 + 10 / 400), rel=0.05
+        )
+
+    def test_unless_another_is_asked_for(self, phone_photo: Path) -> None:
+        scene = photo_to_scene(phone_photo, config=SceneConfig(depth="embedded"))
+        assert scene.provenance["models"]["depth"] == "embedded"
+
+    def test_without_it_the_embedded_estimator_serves(self) -> None:
+        scene = photo_to_scene(DEMO, config=SMALL)
+        assert scene.provenance["models"]["depth"] == "embedded"
+        with pytest.raises(InputError, match="brings no depth of its own"):
+            photo_to_scene(DEMO, config=replace(SMALL, depth="own"))

@@ -23,8 +23,9 @@ _Config = TypeVar("_Config")
 class SceneConfig:
     """How a photo becomes a scene. Every stage's settings are nested under its name."""
 
-    depth: str = "embedded"
-    """A depth estimator's name, or a file with depth."""
+    depth: str = "auto"
+    """A depth estimator's name, or a file with depth; "own": what a phone put into the photo's
+    file; "auto": the same, and the embedded estimator where there is none."""
     depth_kind: DepthValues | None = None
     """What a depth file's values are; None: what the file suggests, else disparity."""
     depth_scale: DepthKind | None = None

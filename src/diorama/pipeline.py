@@ -24,6 +24,7 @@ from diorama.inpaint import Inpainter, fill_layers
 from diorama.layers import extract_layers
 from diorama.masks import Masks, Segmenter, set_apart
 from diorama.matting import reconcile
+from diorama.phone_depth import own_depth
 from diorama.photo import Photo, load_photo
 from diorama.scene import Part, Scene
 from diorama.scene_file import read_scene
@@ -35,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 STAGES = ("photo", "depth", "masks", "harmonise", "layers", "inpaint")
 """The stages `photo_to_scene` reports, in order."""
+
+AUTO, OWN = "auto", "own"
+"""Of `SceneConfig.depth`, beside the estimators' names."""
 
 _DEPENDENT: dict[str, tuple[str, ...]] = {
     "photo": STAGES[2:],
@@ -77,7 +81,7 @@ def photo_to_scene(
         DioramaError: where something cannot be used, with one line on what, where and what to do.
     """
     report = progress or (lambda stage: None)
-    models = _Models(config, depth)
+    models = _Models(config, source, depth)
 
     report("photo")
     photo = load_photo(
@@ -306,34 +310,48 @@ def _saved_model(scene: Scene, task: registry.Task) -> Any:
 class _Models:
     """The models a run uses, found before anything is computed so that a typo costs no time."""
 
-    def __init__(self, config: SceneConfig, depth: DepthResult | None) -> None:
+    def __init__(self, config: SceneConfig, source: object, depth: DepthResult | None) -> None:
         self.names: dict[str, str] = {}
         self.licences: dict[str, str] = {}
         self._given = depth
+        self._source = source
         self._config = config
-        self._depth_file = None
         if depth is not None:
             self.names["depth"] = "given"
-        elif Path(config.depth).suffix.lower() in DEPTH_SUFFIXES:
-            self._depth_file = Path(config.depth)
-            self.names["depth"] = self._depth_file.name
-        else:
+        elif self._is_file(config.depth):
+            self.names["depth"] = Path(config.depth).name
+        elif config.depth not in (AUTO, OWN):
             self._estimator = self._load("depth", config.depth)
         self.segmenter = self._load("segmenter", config.segmenter)
         self.inpainter = self._load("inpainter", config.inpainter)
 
     def depth(self, photo: Photo) -> DepthResult:
         """Depth from whichever source was asked for."""
+        config = self._config
         if self._given is not None:
             return self._given
-        if self._depth_file is not None:
+        if self._is_file(config.depth):
             return read_depth(
-                self._depth_file,
-                kind=self._config.depth_kind,
-                scale=self._config.depth_scale,
-                unit_m=self._config.depth_unit_m,
+                config.depth,
+                kind=config.depth_kind,
+                scale=config.depth_scale,
+                unit_m=config.depth_unit_m,
             )
+        if config.depth in (AUTO, OWN):
+            brought = own_depth(self._source) if isinstance(self._source, (str, Path)) else None
+            if brought is not None:
+                self.names["depth"] = OWN
+                return brought
+            if config.depth == OWN:
+                raise InputError(
+                    f"{photo.name} brings no depth of its own: choose another --depth, such as auto"
+                )
+            self._estimator = self._load("depth", "embedded")
         return self._estimator.estimate(photo)
+
+    @staticmethod
+    def _is_file(depth: str) -> bool:
+        return Path(depth).suffix.lower() in DEPTH_SUFFIXES
 
     def _load(self, task: registry.Task, name: str) -> Any:
         entry = registry.find(task, name)
