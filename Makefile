@@ -89,6 +89,7 @@ system-tools:
 	command -v npm > /dev/null || missing+=(npm); \
 	command -v blender > /dev/null || missing+=(blender); \
 	[ "$$(command -v blender || echo /usr/bin/blender)" != /usr/bin/blender ] || /usr/bin/python3 -c 'import numpy' 2> /dev/null || missing+=(python3-numpy); \
+	command -v heif-info > /dev/null || missing+=(libheif-examples); \
 	command -v exiftool > /dev/null || missing+=(libimage-exiftool-perl); \
 	if [ $${#missing[@]} != 0 ]; then $(apt_install) "$${missing[@]}"; fi; \
 	node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' || \

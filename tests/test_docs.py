@@ -44,7 +44,7 @@ def test_every_dependency_is_pinned_and_explained():
     pins = (ROOT / "constraints.txt").read_text().lower()
     reasons = (ROOT / "docs" / "dependencies.md").read_text()
     for name in names | {"torch"}:
-        assert re.search(rf"^{re.escape(name)}==[\d.]+$", pins, re.MULTILINE), name
+        assert re.search(rf"^{re.escape(name.lower())}==[\d.]+$", pins, re.MULTILINE), name
         assert name in reasons, name
 
 

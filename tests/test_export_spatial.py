@@ -1,7 +1,6 @@
 """The spatial photo: libheif finds both pictures, the pair, and the cameras they were seen by."""
 
 import io
-import shutil
 import struct
 import subprocess
 from dataclasses import replace
@@ -19,10 +18,6 @@ from diorama.export.spatial import joined, write_spatial
 from diorama.framing import to_picture
 from diorama.heif import read_meta
 from diorama.stereo import stereo_cameras
-
-needs_heif_info = pytest.mark.skipif(
-    shutil.which("heif-info") is None, reason="heif-info is absent (libheif-examples)"
-)
 
 
 def test_two_pictures_as_the_eyes_see_them(tmp_path: Path) -> None:
@@ -93,7 +88,6 @@ def test_any_lens_fits_into_fixed_point(fov_deg: float) -> None:
     assert got == pytest.approx(camera.K[0, 0], rel=1e-6)
 
 
-@needs_heif_info
 def test_another_libheif_reads_its_structure(tmp_path: Path) -> None:
     write_spatial(card_scene(160, 120), tmp_path / "a.spatial.heic")
     shown = subprocess.run(
