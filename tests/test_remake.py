@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from diorama import registry, testing
+from diorama.cli import main
 from diorama.config import SceneConfig
 from diorama.depth import DepthResult
 from diorama.errors import InputError, UnknownNameError
@@ -395,3 +396,20 @@ def test_any_scribble_opens(saved: Path, fresh: Path) -> None:
             paint(saved / name, lambda pixels, cut=cut, tone=tone: pixels.__setitem__(cut, tone))
         scene = open_scene(saved)
         assert np.isfinite(scene.render(scene.camera).rgb).all()
+
+
+@pytest.mark.parametrize("sideways", [0.0, 1e3, 1e12])
+def test_a_view_box_of_any_width_opens(saved: Path, sideways: float) -> None:
+    document = json.loads((saved / "scene.json").read_text())
+    document["view_box"]["sideways"] = sideways
+    (saved / "scene.json").write_text(json.dumps(document))
+    assert open_scene(saved).view_box.sideways == sideways
+
+
+def test_commands_say_what_they_make_anew(saved: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    paint(saved / "disparity.png", darken)
+    assert main(["export", str(saved), str(saved.with_name("cards.glb"))]) == 0
+    out, err = capfd.readouterr()
+    assert out.split() == [str(saved.with_name("cards.glb"))]
+    stages = ("open", "layers", "inpaint", "export glb")
+    assert err.splitlines() == [f"cards.diorama: {stage}" for stage in stages]

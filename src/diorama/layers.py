@@ -14,6 +14,7 @@ pairs whose union tears the least go on merging. No merge may close a cycle of w
 that an order back to front exists.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -588,6 +589,8 @@ def _holes(
     distance, so that nothing is left open.
     """
     reach = edges.parallax_px + margin_px + np.where(edges.tears, band_px, 0.0)
+    # From across the photo everything hidden is in reach, however wide the view box.
+    reach = np.minimum(reach, math.hypot(*index.shape))
     claims = run_tasks(
         [
             lambda layer=layer: _claim(index, layer, edges, reach, margin_px)
