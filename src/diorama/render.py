@@ -6,7 +6,7 @@ weighs colours by their coverage, so what lies under alpha 0 cannot show as a fr
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import cv2
@@ -48,7 +48,9 @@ class Renderer:
     """Renders one scene from many cameras; holds the textures at the sizes that were needed."""
 
     def __init__(self, scene: Scene) -> None:
-        self._scene = scene
+        # The scene caches this renderer: to hold the scene itself would keep both in memory until
+        # the garbage collector comes by.
+        self._scene = replace(scene)
         counts = [len(mesh.vertices) for mesh in scene.meshes]
         firsts = np.cumsum([0, *counts])
         self._vertices = np.concatenate(
