@@ -1,6 +1,7 @@
 """Many photos, in real processes: what is made, what is left when something dies, what goes on."""
 
 import contextlib
+import gc
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ import diorama
 from diorama.batch import PhotoResult, convert_photos, result_suffixes
 from diorama.config import SceneConfig
 from diorama.errors import InputError, MissingExtraError, OutputError, UnknownNameError
+from diorama.export import FORMATS, Format
 from diorama.inputs import find_photos
 from diorama.pipeline import open_scene
 
@@ -252,6 +255,31 @@ class TestBatch:
             assert len(sizes) > 10
             assert sizes[-1] < sizes[8] + 8
 
+    def test_no_format_keeps_a_scene_in_memory(
+        self, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not even until the garbage collector comes by, which may be many photos later."""
+        make = diorama.pipeline.photo_to_scene
+        scenes: list[weakref.ref[Any]] = []
+
+        def watched(*args: Any, **options: Any) -> object:
+            scene = make(*args, **options)
+            scenes.append(weakref.ref(scene))
+            return scene
+
+        monkeypatch.setattr(diorama.pipeline, "photo_to_scene", watched)
+        photos = find_photos([archive / "2019" / "a.jpg"])
+        gc.collect()
+        gc.disable()
+        try:
+            for suffix in result_suffixes(["all"]):
+                name = next(f.name for f in FORMATS.values() if suffix in f.suffixes)
+                (result,) = convert_photos(photos, tmp_path / "out", formats=[name], config=SMALL)
+                assert (result.status, result.error) == ("ok", None)
+                assert scenes.pop()() is None, name
+        finally:
+            gc.enable()
+
 
 class TestPython:
     def test_results_come_as_they_finish(self, archive: Path, tmp_path: Path) -> None:
@@ -342,8 +370,8 @@ class TestPython:
         assert everything[0] == ".diorama"
         assert ".zip" not in everything
         assert len(everything) == len(set(everything)) > 8
-        needy = diorama.export.Format("x", (".x",), "a:b", "An x.", extra="exr")
-        monkeypatch.setitem(diorama.export.FORMATS, "x", needy)
+        needy = Format("x", (".x",), "a:b", "An x.", extra="exr")
+        monkeypatch.setitem(FORMATS, "x", needy)
         monkeypatch.setitem(diorama.extras.EXTRAS, "exr", "not_installed")
         with pytest.raises(MissingExtraError, match="format 'x' needs an extra"):
             result_suffixes(["x"])

@@ -183,8 +183,10 @@ class Display:
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         if self._progress is not None and self._task is not None:
+            title = None if self._num_inputs == 1 else ""
+            self._progress.update(self._task, description=title, stage="")
             if kind is None:
-                self._progress.update(self._task, stage="", completed=self._num_inputs)
+                self._progress.update(self._task, completed=self._num_inputs)
             self._progress.stop()
 
 
