@@ -299,9 +299,9 @@ def exported(suffix: str) -> bytes:
 
 
 def read_photo(path: Path) -> object:
-    from diorama import load_photo
+    from diorama import load_photo, own_depth
 
-    return load_photo(path)
+    return load_photo(path), own_depth(path)
 
 
 def read_depth_file(path: Path) -> object:
@@ -322,9 +322,10 @@ def read_path(path: Path) -> object:
     return load_path(path)
 
 
-KEY_FRAMES = b"""{"fps": 30, "interpolation": "spline",
+KEY_FRAMES = b"""{"fps": 30, "loop": true, "easing": "linear",
  "keys": [{"t": 0, "position": [-1, 0, 0], "look_at": [0, 0, 2], "fov_deg": 50},
-          {"t": 2, "position": [1, 0, 0.5], "look_at": [0, 0, 2], "fov_deg": 45}]}"""
+          {"t": 2, "position": [1, 0, 0.5], "look_at": [0, 0, 2], "fov_deg": 45},
+          {"t": 4, "position": [-1, 0, 0], "look_at": [0, 0, 2], "fov_deg": 50}]}"""
 
 FORMATS = {
     "jpeg": Format(".jpg", lambda: saved(picture(), "JPEG", progressive=True), read_photo),

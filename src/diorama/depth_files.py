@@ -8,6 +8,7 @@ import contextlib
 import io
 import math
 import struct
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -24,6 +25,7 @@ from diorama.arrays import Array, Disparity, Mask, refuse_bomb
 from diorama.depth import DepthKind, DepthResult
 from diorama.errors import DioramaError, InputError
 from diorama.exr import read_exr
+from diorama.runtime import silence
 
 DepthValues = Literal[
     "depth",  # z, distance along the optical axis; 0 is missing
@@ -42,10 +44,14 @@ FILLED_CONFIDENCE = 0.25
 SAME_SURFACE = 0.9
 """Two ends of a gap are one surface if their disparities differ by less than this ratio."""
 
+MAX_DEPTH_PIXELS = 100_000_000
+"""By the header: five times what any stage computes at, at a dozen bytes a pixel."""
+
 # Whatever a decoder raises on damaged files; anything else is our own fault and stays loud.
 _DAMAGED = (
     *(OSError, ValueError, EOFError, KeyError, IndexError, SyntaxError, RuntimeError),
     *(struct.error, zlib.error, cv2.error, zipfile.BadZipFile, MemoryError, OverflowError),
+    tokenize.TokenError,  # NumPy's way to read a header
 )
 
 
@@ -89,7 +95,7 @@ def read_depth(
         The disparity, and a confidence that is low where it was filled.
 
     Raises:
-        InputError: if the file cannot be read, holds no valid pixel, claims more than 300
+        InputError: if the file cannot be read, holds no valid pixel, claims more than 100
             megapixels, or is told to be what it cannot be.
         MissingExtraError: if it is an EXR and the extra is not installed.
     """
@@ -202,18 +208,19 @@ def _read_values(path: Path) -> _Values:
 def _read_png(path: Path) -> _Values:
     data = np.fromfile(path, np.uint8)
     if data[12:16].tobytes() == b"IHDR":
-        refuse_bomb(path, *struct.unpack(">II", data[16:24].tobytes()))
-    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+        _refuse_bomb(path, *struct.unpack(">II", data[16:24].tobytes()))
+    with silence():  # libpng reports every odd chunk
+        pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
     if pixels is None:
         raise InputError(f"{path} is not a readable PNG")
     return _Values(_grey(pixels, path), zero_is_missing=True)
 
 
 def _read_tiff(path: Path) -> _Values:
-    with path.open("rb") as file, _without_warnings():
+    with path.open("rb") as file, _without_warnings(), silence():
         # Not Image.open, whose limit is a global at 179 megapixels.
         image: Image.Image = TiffImagePlugin.TiffImageFile(file, None)
-        refuse_bomb(path, image.width, image.height)
+        _refuse_bomb(path, image.width, image.height)
         image.load()
         if image.mode in ("P", "PA", "CMYK", "LAB", "YCbCr"):
             image = image.convert("RGB")
@@ -268,7 +275,7 @@ def _read_npz(path: Path) -> _Values:
 
 
 def _read_array(file: IO[bytes] | io.BufferedIOBase, path: Path) -> Array:
-    """An array in NumPy's format, whose header is believed only as far as `MAX_PIXELS`."""
+    """An array in NumPy's format, whose header is believed only as far as `MAX_DEPTH_PIXELS`."""
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
@@ -279,7 +286,7 @@ def _read_array(file: IO[bytes] | io.BufferedIOBase, path: Path) -> Array:
     shape, _, dtype = reader(file)
     if len(shape) not in (2, 3) or dtype.kind not in "uif":
         raise InputError(f"{path} must hold one (H, W) array of real numbers, got {shape} {dtype}")
-    refuse_bomb(path, shape[1], shape[0] * math.prod(shape[2:]))
+    _refuse_bomb(path, shape[1], shape[0] * math.prod(shape[2:]))
     file.seek(0)
     return np.lib.format.read_array(file, allow_pickle=False)
 
@@ -319,3 +326,7 @@ def _chord(disparity: Disparity, valid: Mask) -> tuple[Array, Array]:
     out = np.where(one_sided, far, out)
     span[np.isnan(out)] = np.inf
     return out.astype(np.float32), np.where(one_sided, span + width, span)
+
+
+def _refuse_bomb(path: Path, width: int, height: int) -> None:
+    refuse_bomb(path, width, height, most=MAX_DEPTH_PIXELS)

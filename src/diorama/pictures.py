@@ -27,7 +27,6 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from diorama.arrays import MAX_PIXELS as MAX_PIXELS
 from diorama.arrays import AlphaBytes, Array, RgbBytes, refuse_bomb
 from diorama.errors import DioramaError, InputError
 from diorama.exr import read_exr

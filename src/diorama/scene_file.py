@@ -21,7 +21,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from diorama.arrays import Alpha, Array, Disparity, Ids, Labels
+from diorama.arrays import MAX_PIXELS, Alpha, Array, Disparity, Ids, Labels
 from diorama.camera import Camera, ViewBox
 from diorama.errors import InputError
 from diorama.files import whole_file, whole_folder
@@ -30,7 +30,6 @@ from diorama.kernels.harmonic import nearest_labels
 from diorama.layers import Layer
 from diorama.masks import Masks
 from diorama.photo import photo_from_texture
-from diorama.pictures import MAX_PIXELS
 from diorama.png import (
     HIGHEST,
     PngKind,
