@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pytest
 
 from diorama.errors import OutputError
 from diorama.files import append_line, sweep, whole_file, whole_folder, whole_set
-from diorama.interrupts import uninterrupted
+from diorama.interrupts import raising_on_signals, stop_if_interrupted, uninterrupted
 
 
 def write_file(target: Path, text: str, error: type[BaseException] | None = None) -> None:
@@ -239,6 +239,31 @@ class TestUninterrupted:
         thread = threading.Thread(target=block)
         thread.start()
         thread.join()
+
+
+def test_a_signal_that_compiled_code_swallows_is_kept(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+
+    class Callback:
+        """Exceptions in a finaliser have nobody to be raised to, either."""
+
+        def __init__(self, work: Callable[[], object]) -> None:
+            self._work = work
+
+        def __del__(self) -> None:
+            self._work()
+
+    with raising_on_signals():
+        Callback(lambda: os.kill(os.getpid(), signal.SIGTERM))
+        Callback(lambda: divmod(1, 0))
+        with pytest.raises(KeyboardInterrupt):
+            stop_if_interrupted()
+    said = capsys.readouterr().err
+    assert "KeyboardInterrupt" not in said
+    assert "ZeroDivisionError" in said
+    assert sys.unraisablehook is sys.__unraisablehook__
 
 
 class TestAppendLine:

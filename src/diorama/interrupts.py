@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from types import FrameType
@@ -17,8 +18,8 @@ received: list[int] = []
 def raising_on_signals(signals: Sequence[int] = SIGNALS) -> Iterator[None]:
     """Let these signals raise `KeyboardInterrupt`, so that every scratch file is removed.
 
-    A signal that arrives inside a callback from compiled code is reported and dropped there; it
-    stays in `received`, and the next stage stops for it.
+    A signal that arrives inside a callback from compiled code is dropped there; it stays in
+    `received`, and the next stage stops for it.
     """
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
@@ -26,11 +27,17 @@ def raising_on_signals(signals: Sequence[int] = SIGNALS) -> Iterator[None]:
         received.append(signum)
         raise KeyboardInterrupt
 
+    def unraisable(dropped: "sys.UnraisableHookArgs") -> None:
+        if not (received and dropped.exc_type is KeyboardInterrupt):
+            report(dropped)
+
     received.clear()
+    report, sys.unraisablehook = sys.unraisablehook, unraisable
     before = {s: signal.signal(s, interrupt) for s in signals}
     try:
         yield
     finally:
+        sys.unraisablehook = report
         for signum, handler in before.items():
             signal.signal(signum, handler)
 
