@@ -17,6 +17,20 @@ def card_scene(width: int = 320, height: int = 240, *, name: str = "two cards") 
     return plane_scene(two_cards(width, height), name=name)
 
 
+def cut_out_scene(width: int = 320, height: int = 240) -> Scene:
+    """The two cards without their wall, as of a photo that is transparent around them."""
+    scene = card_scene(width, height)
+    layers = scene.layers[1:]
+    clear = np.prod([1 - layer.rgba[..., 3] for layer in layers], axis=0)
+    alpha = (np.rint((1 - clear) * 255) / np.float32(255)).astype(np.float32)
+    disparity = np.where(alpha > 0, scene.disparity, np.float32(0))
+    cut_out = replace(
+        scene, photo=replace(scene.photo, alpha=alpha), disparity=disparity, layers=layers
+    )
+    cut_out.__dict__["meshes"] = scene.meshes[1:]
+    return cut_out
+
+
 def plane_scene(synthetic: SyntheticScene, *, name: str) -> Scene:
     """Each plane of a synthetic scene as one layer, back to front as listed."""
     camera = synthetic.camera

@@ -15,7 +15,7 @@ from diorama.camera import Camera, ViewBox
 from diorama.errors import InputError, OutputError
 from diorama.export import format_of
 from diorama.export.spatial import joined, write_spatial
-from diorama.framing import to_picture
+from diorama.framing import render_picture
 from diorama.heif import read_meta
 from diorama.stereo import stereo_cameras
 
@@ -27,7 +27,7 @@ def test_two_pictures_as_the_eyes_see_them(tmp_path: Path) -> None:
     assert len(file) == 2
     assert file.primary_index == 0
     for image, camera in zip(file, stereo_cameras(scene), strict=True):
-        expected = to_picture(scene.render(camera)).astype(float)
+        expected = render_picture(scene, camera).astype(float)
         got = np.asarray(image.to_pillow()).astype(float)
         assert got.shape == expected.shape
         error = np.square(got - expected).mean()

@@ -17,7 +17,7 @@ from diorama.export import write
 from diorama.export.mp4 import with_stereo_mode
 from diorama.export.stereo import write_stereo
 from diorama.export.video import encode_video, move_eyes, scene_path, write_video
-from diorama.framing import to_picture
+from diorama.framing import render_picture
 from diorama.stereo import anaglyph, eye_pair, render_depth, render_stereo
 
 WIDTH, HEIGHT = 160, 120
@@ -130,7 +130,7 @@ def test_other_layouts_move_too(tmp_path: Path, layout: str) -> None:
     else:
         focus = float(np.median(scene.disparity))
         pair = eye_pair(scene.camera, eyes=0.03, focus_disparity=focus)
-        want = anaglyph(*(to_picture(scene.render(eye)) for eye in pair))
+        want = anaglyph(*(render_picture(scene, eye) for eye in pair))
     assert frame.shape == want.shape
     assert np.abs(luma(frame) - luma(want)).mean() < 2
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from card_scene import card_scene
+from card_scene import card_scene, cut_out_scene
 
 from diorama.camera import Camera, Frame
 from diorama.framing import (
@@ -15,6 +15,7 @@ from diorama.framing import (
     focus_disparity,
     magnified,
     photo_camera,
+    render_picture,
     to_picture,
 )
 
@@ -92,4 +93,14 @@ def test_covering_zoom_is_enough_and_hardly_more() -> None:
 def test_a_picture_has_no_dark_seams() -> None:
     alpha = np.array([[1.0, 0.8, 0.0]], np.float32)
     frame = Frame(alpha[..., None] * np.array([0.5, 1.0, 0.25], np.float32), alpha, alpha)
-    assert to_picture(frame).tolist() == [[[128, 255, 64], [128, 255, 64], [0, 0, 0]]]
+    picture = to_picture(card_scene(64, 48), frame)
+    assert picture.tolist() == [[[128, 255, 64], [128, 255, 64], [0, 0, 0]]]
+
+
+def test_a_cut_out_lies_on_white_and_has_no_border() -> None:
+    scene = cut_out_scene()
+    assert covering_zoom(scene, [scene.camera.at(x=0.03)]) == 1
+    alpha = scene.photo.alpha
+    assert alpha is not None
+    white = scene.photo.rgb * alpha[..., None] + (1 - alpha[..., None])
+    assert np.abs(render_picture(scene, scene.camera) / 255 - white).mean() < 0.002

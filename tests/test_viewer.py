@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from card_scene import card_scene
+from card_scene import card_scene, cut_out_scene
 from PIL import Image
 
 from diorama.arrays import Array
@@ -633,3 +633,50 @@ def test_f_fills_the_screen_and_comes_back(browse: Callable[..., Visit]) -> None
     )
     assert [visit.results[4], visit.results[7]] == [True, False]
     assert visit.errors == []
+
+
+@pytest.mark.browser
+def test_a_cut_out_has_nothing_behind_it(browse: Callable[..., Visit], tmp_path: Path) -> None:
+    scene = cut_out_scene(WIDTH, HEIGHT)
+    write_html(scene, tmp_path / "cut-out.html")
+    seen = browse(
+        *OPEN,
+        ["evaluate", "diorama.setCamera(0.03, 0, 0)"],
+        ["wait", 100],
+        ["screenshot", "aside"],
+        page=tmp_path / "cut-out.html",
+        anchor="#still",
+    )
+    assert seen.errors == []
+    frame = scene.render(scene.camera.at(x=0.03))
+    clear = frame.alpha == 0
+    # The dim glow of the page, and no second picture of the cards.
+    assert seen.shots["aside"][clear].max() < 0.4
+    opaque = frame.alpha > 0.99
+    assert np.abs(seen.shots["aside"] - frame.rgb)[opaque].mean() < 0.02
+
+
+@pytest.mark.browser
+def test_the_page_around_shines_through_a_cut_out(
+    browse: Callable[..., Visit], tmp_path: Path
+) -> None:
+    scene = cut_out_scene(WIDTH, HEIGHT)
+    write_embed(scene, tmp_path / "a.embed.html")
+    (tmp_path / "host.html").write_text(
+        "<body style='margin:0;background:#f0f'><iframe src='a.embed.html' "
+        f"style='border:0;display:block;width:{WIDTH}px;height:{HEIGHT}px'></iframe>"
+    )
+    seen = browse(
+        ["open"],
+        ["inside", "diorama.ready"],
+        ["wait", 500],
+        ["screenshot", "through"],
+        page=tmp_path / "host.html",
+        own=[(tmp_path / "a.embed.html").as_uri()],
+    )
+    frame = scene.render(scene.camera)
+    far_outside = np.zeros(frame.alpha.shape, bool)
+    far_outside[:8] = far_outside[-8:] = True
+    far_outside &= frame.alpha == 0
+    assert far_outside.any()
+    assert np.abs(seen.shots["through"][far_outside] - (1, 0, 1)).max() < 0.02

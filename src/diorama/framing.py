@@ -63,8 +63,10 @@ def magnified(camera: Camera, zoom: float) -> Camera:
 def covering_zoom(scene: Scene, cameras: Sequence[Camera]) -> float:
     """The smallest magnification at which none of the cameras sees past the photo's border.
 
-    At most `MAX_ZOOM`; of many cameras a dozen are looked through.
+    At most `MAX_ZOOM`; of many cameras a dozen are looked through. A cut-out has no border.
     """
+    if scene.photo.alpha is not None:
+        return 1.0
     reach = 1.0  # of the frame's half size, from its centre: covered by the photo in every frame
     for camera in cameras[:: math.ceil(len(cameras) / _PROBES)]:
         probe = fitted(camera, _PROBE_SIZE)
@@ -79,9 +81,18 @@ def covering_zoom(scene: Scene, cameras: Sequence[Camera]) -> float:
     return 1 / reach
 
 
-def to_picture(frame: Frame) -> RgbBytes:
-    """The pixels of a frame that the scene fills."""
-    # Where layers meet, alpha falls short of 1 in frames smaller than the photo; over black that
-    # would be a dark line.
-    rgb = frame.rgb / np.maximum(frame.alpha, np.float32(0.5))[..., None]
+def render_picture(scene: Scene, camera: Camera) -> RgbBytes:
+    """What `camera` sees, as pixels without alpha: a cut-out lies on white."""
+    return to_picture(scene, scene.render(camera))
+
+
+def to_picture(scene: Scene, frame: Frame) -> RgbBytes:
+    """The pixels of a frame of `scene`, without alpha."""
+    alpha = frame.alpha[..., None]
+    if scene.photo.alpha is not None:
+        rgb = frame.rgb + (1 - alpha)
+    else:
+        # Where layers meet, alpha falls short of 1 in frames smaller than the photo; over black
+        # that would be a dark line.
+        rgb = frame.rgb / np.maximum(alpha, np.float32(0.5))
     return np.rint(rgb.clip(0, 1) * np.float32(255)).astype(np.uint8)

@@ -25,6 +25,7 @@ from diorama.framing import (
     focus_disparity,
     magnified,
     photo_camera,
+    render_picture,
     to_picture,
 )
 from diorama.scene import Scene
@@ -168,7 +169,7 @@ def render_stereo(
         InputError: as `stereo_cameras` does.
     """
     pair = stereo_cameras(scene, eyes=eyes, focus_disparity=focus_disparity, size=size)
-    left, right = (to_picture(scene.render(camera)) for camera in pair)
+    left, right = (render_picture(scene, camera) for camera in pair)
     return left, right
 
 
@@ -178,10 +179,12 @@ def render_depth(scene: Scene, camera: Camera) -> tuple[RgbBytes, RgbBytes]:
     Grey is linear in disparity: the scene's nearest is white, its farthest black, for any camera.
     """
     frame = scene.render(camera)
-    far, near = float(scene.disparity.min()), float(scene.disparity.max())
+    nothing = scene.photo.nothing
+    seen = scene.disparity if nothing is None else scene.disparity[~nothing]
+    far, near = float(seen.min()), float(seen.max())
     share = (frame.disparity - far) / (near - far) if near > far else np.zeros_like(frame.alpha)
     grey = np.rint(share.clip(0, 1) * 255).astype(np.uint8)
-    return to_picture(frame), np.repeat(grey[..., None], 3, -1)
+    return to_picture(scene, frame), np.repeat(grey[..., None], 3, -1)
 
 
 def render_layout(
@@ -208,7 +211,7 @@ def render_layout(
         return layout.join(*render_depth(scene, camera))
     focus = focus_of(scene, focus_disparity)
     pair = eye_pair(camera, eyes=eyes, focus_disparity=focus)
-    left, right = (to_picture(scene.render(eye)) for eye in pair)
+    left, right = (render_picture(scene, eye) for eye in pair)
     return layout.join(left, right)
 
 

@@ -88,8 +88,8 @@ export class Layers {
   private readonly eye = new Vector3();
   private readonly window = new Vector4();
   private readonly near: number;
-  /** Continues the photo beyond its frame, and backs cracks between layers. */
-  private readonly skirt: Mesh;
+  /** Continues the photo beyond its frame, and backs cracks between layers; a cut-out has none. */
+  private readonly skirt: Mesh | null;
   /** What the photo's camera sees. */
   private readonly backdrop: WebGLRenderTarget;
 
@@ -105,10 +105,10 @@ export class Layers {
       Math.max(1, Math.round(width * scale)),
       Math.max(1, Math.round(height * scale)),
     );
-    const skirt = makeSkirt(unpackFrame(data), data, data.view_box);
     // Rendered pictures have their first row at the bottom.
     const upsideDown = new Vector4(0, height, 1 / width, -1 / height);
-    this.skirt = this.add(skirt, this.backdrop.texture, upsideDown, true, -1);
+    const sheet = data.cut_out ? null : makeSkirt(unpackFrame(data), data, data.view_box);
+    this.skirt = sheet && this.add(sheet, this.backdrop.texture, upsideDown, true, -1);
     layers.forEach((layer, order) => {
       const [left, top, right, bottom] = layer.box;
       const cut = new Vector4(left, top, 1 / (right - left), 1 / (bottom - top));
@@ -123,6 +123,7 @@ export class Layers {
 
   /** Photograph the layers for the skirt; to be done again when the graphics context was lost. */
   bake(renderer: WebGLRenderer): void {
+    if (!this.skirt) return;
     const { width, height } = this.data;
     this.look(ORIGIN, { width, height, scale: 1 });
     this.skirt.visible = false;

@@ -29,7 +29,7 @@ async function open(): Promise<Viewer> {
     data = parseScene(element("scene").textContent ?? "null");
     document.title = data.name;
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    const viewer = await Viewer.open(stage, data, { calm, cover: embedded });
+    const viewer = await Viewer.open(stage, data, { calm, cover: embedded && !data.cut_out });
     start(viewer);
     if (embedded) {
       standBy(stage, viewer);

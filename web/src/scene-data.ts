@@ -38,4 +38,6 @@ export interface SceneData {
   readonly frame: readonly [string, string, string, string];
   /** Back to front. */
   readonly layers: readonly LayerData[];
+  /** True if the photo is transparent somewhere: nothing is put behind it or around it. */
+  readonly cut_out: boolean;
 }

@@ -30,8 +30,12 @@ export class Stage {
     onStale: () => void,
   ) {
     // Layers carry their own soft edges, so multisampling would smooth nothing.
-    this.renderer = new WebGLRenderer({ antialias: false, alpha: false, powerPreference: "low-power" });
-    this.renderer.setClearColor(0x0c0d10);
+    this.renderer = new WebGLRenderer({
+      antialias: false,
+      alpha: data.cut_out,
+      powerPreference: "low-power",
+    });
+    this.renderer.setClearColor(0x0c0d10, data.cut_out ? 0 : 1);
     this.canvas = this.renderer.domElement;
     this.canvas.tabIndex = 0;
     this.canvas.setAttribute("role", "img");

@@ -17,6 +17,7 @@ from diorama.arrays import AlphaBytes, Disparity
 from diorama.camera import DIAGONAL_35MM, Camera
 from diorama.export.jpeg import QUALITY
 from diorama.files import whole_file
+from diorama.framing import photo_camera, render_picture
 from diorama.phone_depth.google import GDEPTH
 from diorama.scene import Scene
 from diorama.xmp import NOTE, extended_name, packet_of, with_packets
@@ -60,8 +61,11 @@ def write_gdepth(scene: Scene, path: Path) -> None:
             "xmpNote:HasExtendedXMP": extended_name(extended),
         },
     )
+    picture = scene.photo.texture
+    if scene.photo.alpha is not None:
+        picture = render_picture(scene, photo_camera(scene))  # a JPEG has no alpha
     jpeg = io.BytesIO()
-    Image.fromarray(scene.photo.texture).save(
+    Image.fromarray(picture).save(
         jpeg, "JPEG", quality=QUALITY, subsampling="4:4:4", exif=_exif(scene.camera)
     )
     with whole_file(path) as partial:

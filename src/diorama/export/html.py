@@ -23,7 +23,7 @@ from PIL import Image
 
 from diorama.arrays import Array, Disparity
 from diorama.camera import Camera
-from diorama.export.poster import poster_jpeg
+from diorama.export.poster import poster_jpeg, poster_webp
 from diorama.files import whole_file
 from diorama.mesh import Mesh
 from diorama.runtime import run_tasks
@@ -53,6 +53,7 @@ FRAME_STEP_PX = 8
 PLACEHOLDER = '<script id="scene" type="application/json">null</script>'
 """Where the template takes the scene."""
 
+_SCHEME = '<meta name="color-scheme" content="dark" />'
 _ROOT, _STAGE = '<html lang="en">', '<main id="stage"></main>'  # what an embedded page adds to
 
 
@@ -107,6 +108,7 @@ def html_page(scene: Scene, *, embed: bool = False) -> bytes:
         (box.sideways, box.vertical, box.forward),
         _frame(scene.disparity),
         tuple(layers),
+        scene.photo.alpha is not None,
     )
     bare = len(_fill(template, data))
     pixels = scene.photo.texture.shape[0] * scene.photo.texture.shape[1]
@@ -120,10 +122,17 @@ def html_page(scene: Scene, *, embed: bool = False) -> bytes:
 
 def _with_poster(template: str, scene: Scene) -> str:
     """The template for a frame in another page."""
-    poster = "data:image/jpeg;base64," + _base64(poster_jpeg(scene))
+    classes = "embed"
+    if scene.photo.alpha is None:
+        poster = "data:image/jpeg;base64," + _base64(poster_jpeg(scene))
+    else:
+        # The page around shines through, which browsers allow to pages of the same colour scheme.
+        classes = "embed cut-out"
+        template = template.replace(_SCHEME, "")
+        poster = "data:image/webp;base64," + _base64(poster_webp(scene))
     image = f'<img id="poster" src="{poster}" alt="{escape(scene.photo.name)}" />'
     stage = _STAGE.replace("></", f">{image}</")
-    return template.replace(_ROOT, '<html lang="en" class="embed">').replace(_STAGE, stage)
+    return template.replace(_ROOT, f'<html lang="en" class="{classes}">').replace(_STAGE, stage)
 
 
 def _fill(template: str, data: SceneData) -> bytes:

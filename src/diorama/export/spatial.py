@@ -22,7 +22,7 @@ from pathlib import Path
 from diorama.camera import Camera
 from diorama.extras import import_extra
 from diorama.files import whole_file
-from diorama.framing import to_picture
+from diorama.framing import render_picture
 from diorama.heif import Box, full_box, meta_boxes, read_meta, with_meta_boxes, with_properties
 from diorama.scene import Scene
 from diorama.stereo import stereo_cameras
@@ -55,7 +55,7 @@ def write_spatial(scene: Scene, path: Path) -> None:
     left, right = stereo_cameras(scene, size=SIZE)
     file = heif.HeifFile()
     for camera in (left, right):
-        rgb = to_picture(scene.render(camera))
+        rgb = render_picture(scene, camera)
         image = file.add_frombytes("RGB", (camera.width, camera.height), rgb.tobytes())
         image.info["nclx_profile"] = _COLORS
     encoded = io.BytesIO()

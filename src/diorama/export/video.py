@@ -26,7 +26,7 @@ from diorama.framing import (
     focus_disparity,
     magnified,
     photo_camera,
-    to_picture,
+    render_picture,
 )
 from diorama.scene import Scene
 from diorama.stereo import Layout, eye_pair, eyes_in_box, layout_of, render_layout
@@ -280,7 +280,7 @@ def _render(
     focus = focus_disparity(scene)
     for camera in cameras:
         if layout is None:
-            yield to_picture(scene.render(camera))
+            yield render_picture(scene, camera)
         else:
             # Each part of a frame gets colour samples of its own, which cover two pixels, or four
             # once squeezed.

@@ -10,7 +10,7 @@ from diorama.framing import (
     focus_disparity,
     magnified,
     photo_camera,
-    to_picture,
+    render_picture,
 )
 from diorama.scene import Scene
 from diorama.stereo import eye_at, eyes_in_box
@@ -34,6 +34,6 @@ def write_wiggle(scene: Scene, path: Path) -> None:
     shares = [-math.cos(math.pi * view / (NUM_VIEWS - 1)) for view in range(NUM_VIEWS)]
     views = [eye_at(camera, reach * share, focus_disparity=focus) for share in shares]
     zoom = covering_zoom(scene, views)
-    there = [to_picture(scene.render(magnified(view, zoom))) for view in views]
+    there = [render_picture(scene, magnified(view, zoom)) for view in views]
     and_back = there[-2:0:-1]
     encode_video([*there, *and_back], path, fps=default_fps(path))

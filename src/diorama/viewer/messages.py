@@ -57,6 +57,8 @@ class SceneData:
     evenly spaced from corner to corner; the viewer continues the photo from it."""
     layers: tuple[LayerData, ...]
     """Back to front."""
+    cut_out: bool
+    """True if the photo is transparent somewhere: nothing is put behind it or around it."""
 
 
 def typescript() -> str:
