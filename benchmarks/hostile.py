@@ -199,7 +199,7 @@ def mutated(data: bytes, seed: int, number: int) -> bytes:
             case 0:
                 out[at] ^= 1 << int(rng.integers(8))
             case 1:
-                out[at] = int(rng.choice([0, 0xFF, 0x7F, 0x20, rng.integers(256)]))
+                out[at] = (0, 0xFF, 0x7F, 0x20, int(rng.integers(256)))[int(rng.integers(5))]
             case 2 | 3:
                 code = str(rng.choice(["<H", ">H", "<I", ">I"]))
                 value = int(rng.choice(INTERESTING)) & (0xFFFF if "H" in code else 0xFFFFFFFF)

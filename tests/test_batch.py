@@ -161,7 +161,7 @@ class TestBatch:
             assert (record["status"], record["error"]) == ("ok", None)
             assert all(Path(output).is_dir() for output in record["outputs"])
             assert len(record["outputs"]) == 2
-            assert 0 < sum(record["timings_s"].values()) <= record["seconds"]
+            assert 0 < sum(record["timings_s"].values()) <= record["seconds"] + 0.01
             assert list(record["timings_s"])[-1] == "export depth"
             assert record["size"][0] == 64
             assert record["models"]["depth"] == "embedded"
@@ -421,7 +421,7 @@ class TestDeath:
         out = tmp_path / "out"
         with running(archive, "-o", out, "--jobs", 2) as process:
             for _ in range(2):  # both of the first workers, so that the last photos need new ones
-                (left, *_) = wait_until(lambda: scratch_of_workers(out, process.pid))
+                left = wait_until(lambda: stopped_amid_writing(out, workers_of(process.pid)))
                 os.kill(pid_of(left), signal.SIGKILL)
                 wait_until(lambda left=left: not left.exists())
             _, stderr = process.communicate(timeout=SECONDS)
@@ -439,9 +439,10 @@ class TestDeath:
     ) -> None:
         out, manifest = tmp_path / "out", tmp_path / "m.jsonl"
         with running(archive, "-o", out, "--jobs", 2, "--manifest", manifest) as process:
-            wait_until(lambda: scratch_of_workers(out, process.pid))
+            left = wait_until(lambda: stopped_amid_writing(out, workers_of(process.pid)))
             pids = workers_of(process.pid)
             process.kill()
+            os.kill(pid_of(left), signal.SIGCONT)
         assert len(pids) == 2
         wait_until(lambda: all(has_ended(pid) for pid in pids))
         made = complete(out)
@@ -458,7 +459,8 @@ class TestDeath:
     ) -> None:
         out = tmp_path / "out"
         with running(archive, "-o", out) as process:
-            wait_until(lambda: [path for path in scratch(out) if path.parent.name == "2020"])
+            wait_until(lambda: (out / "2020").exists())
+            wait_until(lambda: stopped_amid_writing(out, [process.pid]))
             process.kill()
         assert scratch(out) != []
         made = len(outputs(out)) // 2
@@ -472,10 +474,18 @@ def pid_of(folder: Path) -> int:
     return int(folder.name.split("-")[2])
 
 
-def scratch_of_workers(out: Path, command_pid: int) -> list[Path]:
-    """Scratch folders of workers that write results, outermost first."""
-    found = [path for path in scratch(out) if pid_of(path) != command_pid]
-    return sorted(found, key=lambda path: len(path.parts))
+def stopped_amid_writing(out: Path, pids: list[int]) -> Path | None:
+    """The scratch folder of one of these processes, which is stopped: it was writing results."""
+    for left in scratch(out):
+        if left.parent.parent != out or pid_of(left) not in pids:
+            continue
+        os.kill(pid_of(left), signal.SIGSTOP)
+        with contextlib.suppress(OSError):
+            names = {path.stem for path in (left / "results").iterdir()}
+            if names and not any(path.stem in names for path in left.parent.iterdir()):
+                return left
+        os.kill(pid_of(left), signal.SIGCONT)
+    return None
 
 
 class TestInterrupt:
@@ -520,8 +530,9 @@ class TestInterrupt:
     def test_a_worker_that_is_asked_to_end_does(self, archive: Path, tmp_path: Path) -> None:
         out = tmp_path / "out"
         with running(archive, "-o", out, "--jobs", 2) as process:
-            (left, *_) = wait_until(lambda: scratch_of_workers(out, process.pid))
+            left = wait_until(lambda: stopped_amid_writing(out, workers_of(process.pid)))
             os.kill(pid_of(left), signal.SIGTERM)
+            os.kill(pid_of(left), signal.SIGCONT)
             _, stderr = process.communicate(timeout=SECONDS)
         assert process.returncode == 2
         assert stderr.count("a worker was killed by signal 15 while making") == 1

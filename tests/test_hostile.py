@@ -16,8 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diorama import cli
-from diorama.own_depth import own_depth
+from diorama import cli, own_depth
 from diorama.pipeline import STAGES
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
