@@ -108,13 +108,14 @@ def has_ended(pid: int) -> bool:
 
 
 def scratch(folder: Path) -> list[Path]:
-    return list(folder.rglob(".diorama-*"))
+    walk = os.walk(folder)  # which minds no folder that vanishes meanwhile
+    return [Path(top) / n for top, names, _ in walk for n in names if n.startswith(".diorama-")]
 
 
 def outputs(folder: Path) -> set[str]:
     """Results, as paths without the folder."""
-    found = {path.relative_to(folder) for path in folder.rglob("*.*")}
-    return {str(path) for path in found if not any(part.suffix for part in path.parents)}
+    found = {path.relative_to(folder) for path in folder.rglob("[!.]*.*")}
+    return {str(path) for path in found if not any("." in part for part in path.parts[:-1])}
 
 
 def complete(folder: Path) -> set[str]:
