@@ -47,6 +47,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from diorama.batch import PhotoResult, convert_photos
     from diorama.camera import Camera, Frame, ViewBox
     from diorama.config import SceneConfig
     from diorama.depth import DepthEstimator, DepthResult
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     )
     from diorama.harmonise import HarmoniseConfig
     from diorama.inpaint import FillTask, InpaintConfig, Inpainter
+    from diorama.inputs import PhotoFile, find_photos
     from diorama.layers import Layer, LayersConfig
     from diorama.masks import Masks, Segmenter
     from diorama.matting import MattingConfig
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from diorama.registry import ModelEntry, register
     from diorama.scene import Scene
     from diorama.splats import Splats
+    from diorama.stereo import render_stereo, stereo_cameras
 
 __version__ = "0.1.0"
 
@@ -96,6 +99,8 @@ __all__ = [
     "Mpi",
     "OutputError",
     "Photo",
+    "PhotoFile",
+    "PhotoResult",
     "Scene",
     "SceneConfig",
     "Segmenter",
@@ -104,6 +109,8 @@ __all__ = [
     "ViewBox",
     "build_mpi",
     "camera_path",
+    "convert_photos",
+    "find_photos",
     "load_path",
     "load_photo",
     "open_scene",
@@ -112,12 +119,25 @@ __all__ = [
     "register",
     "remake",
     "render_mpi",
+    "render_stereo",
+    "stereo_cameras",
 ]
 
 _HOMES = {
-    "camera": ("Camera", "Frame", "ViewBox"),
+    "batch": (
+        "convert_photos",
+        "PhotoResult",
+    ),
+    "camera": (
+        "Camera",
+        "Frame",
+        "ViewBox",
+    ),
     "config": ("SceneConfig",),
-    "depth": ("DepthEstimator", "DepthResult"),
+    "depth": (
+        "DepthEstimator",
+        "DepthResult",
+    ),
     "errors": (
         "DioramaError",
         "InputError",
@@ -126,19 +146,55 @@ _HOMES = {
         "UnknownNameError",
     ),
     "harmonise": ("HarmoniseConfig",),
-    "inpaint": ("FillTask", "InpaintConfig", "Inpainter"),
-    "layers": ("Layer", "LayersConfig"),
-    "masks": ("Masks", "Segmenter"),
+    "inpaint": (
+        "FillTask",
+        "InpaintConfig",
+        "Inpainter",
+    ),
+    "inputs": (
+        "find_photos",
+        "PhotoFile",
+    ),
+    "layers": (
+        "Layer",
+        "LayersConfig",
+    ),
+    "masks": (
+        "Masks",
+        "Segmenter",
+    ),
     "matting": ("MattingConfig",),
     "mesh": ("Mesh",),
-    "mpi": ("Mpi", "build_mpi", "render_mpi"),
-    "paths": ("CameraPath", "camera_path", "load_path"),
+    "mpi": (
+        "build_mpi",
+        "render_mpi",
+        "Mpi",
+    ),
+    "paths": (
+        "camera_path",
+        "load_path",
+        "CameraPath",
+    ),
     "phone_depth": ("own_depth",),
-    "photo": ("Photo", "load_photo"),
-    "pipeline": ("open_scene", "photo_to_scene", "remake"),
-    "registry": ("ModelEntry", "register"),
+    "photo": (
+        "load_photo",
+        "Photo",
+    ),
+    "pipeline": (
+        "open_scene",
+        "photo_to_scene",
+        "remake",
+    ),
+    "registry": (
+        "register",
+        "ModelEntry",
+    ),
     "scene": ("Scene",),
     "splats": ("Splats",),
+    "stereo": (
+        "render_stereo",
+        "stereo_cameras",
+    ),
 }
 
 
