@@ -1,6 +1,7 @@
 """Image files of every format that photos come in."""
 
 import logging
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -233,6 +234,11 @@ class TestRefused:
     def test_odd_names_work(self, tmp_path: Path, name: str) -> None:
         Image.fromarray(smooth()).save(tmp_path / name)
         assert load_photo(tmp_path / name).name == name.removesuffix(".png")
+
+    def test_a_name_that_is_no_text(self, tmp_path: Path) -> None:
+        path = tmp_path / os.fsdecode(b"caf\xe9.png")
+        Image.fromarray(smooth()).save(path)
+        assert load_photo(path).name == "caf?"
 
     def test_photo_suffixes_are_lower_case(self) -> None:
         assert all(suffix == suffix.lower() for suffix in PHOTO_SUFFIXES)

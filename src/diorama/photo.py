@@ -117,7 +117,9 @@ def load_photo(
         camera = Camera.from_focal(*size, focal_from_35mm(*size, picture.focal_35mm))
     else:
         camera = Camera.from_fov(*size)
-    return photo_from_texture(texture, camera, name=Path(where).stem, alpha=alpha)
+    # A name that is no text, which file systems allow, could not be written into any format.
+    name = Path(where).stem.encode("utf-8", "replace").decode()
+    return photo_from_texture(texture, camera, name=name, alpha=alpha)
 
 
 def photo_from_texture(
