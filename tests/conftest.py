@@ -6,6 +6,7 @@ agreeing sizes of its arrays. Kernels stay outside: the wrapper would hide them 
 """
 
 import os
+import signal
 from pathlib import Path
 
 import jaxtyping
@@ -26,6 +27,10 @@ CHECKED = sorted(
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 
 jaxtyping.install_import_hook(CHECKED, CHECKER)
+
+# Started in the background, by nohup or a script, a process ignores Ctrl-C, and so do its children;
+# the tests are about those who do not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
