@@ -236,9 +236,9 @@ class TestRefused:
         assert load_photo(tmp_path / name).name == name.removesuffix(".png")
 
     def test_a_name_that_is_no_text(self, tmp_path: Path) -> None:
-        path = tmp_path / os.fsdecode(b"caf\xe9.png")
+        path = tmp_path / os.fsdecode(b"Z\xfcrich.png")
         Image.fromarray(smooth()).save(path)
-        assert load_photo(path).name == "caf?"
+        assert load_photo(path).name == "Z?rich"
 
     def test_photo_suffixes_are_lower_case(self) -> None:
         assert all(suffix == suffix.lower() for suffix in PHOTO_SUFFIXES)
