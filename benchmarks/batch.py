@@ -2,8 +2,9 @@
 
 Photos are cut and mirrored from the bundled one and from those of kind ``photo`` in `--data`. Some
 are made one by one, with one thread in one process; then all of them by `convert_photos` with a
-process for each core. `ratio` is the batch's rate over the single rate times the cores: 1 would be
-as if every core worked alone. The batch's clock runs from before its processes start.
+process for each core. The single rate is for the same photos, from those made both ways. `ratio` is
+the batch's rate over the single rate times the cores: 1 would be as if every core worked alone. The
+batch's clock runs from before its processes start.
 """
 
 import json
@@ -30,7 +31,7 @@ SETTLED = 20
 
 def main() -> None:
     args = common.arguments(__doc__ or "", needs_data=False)
-    num_photos, num_single = (12, 4) if args.quick else (200, 40)
+    num_photos, num_single = (12, 4) if args.quick else (200, 30)
     sources = [{"files": {"image": DEMO.name}, "root": DEMO.parent}]
     sources += common.load_items(args.data, ["photo"]) if args.data else []
     result = common.Result("batch", seed=SEED)
@@ -42,8 +43,12 @@ def main() -> None:
         single = in_fresh_process(
             [photos[0], *(photos[index] for index in chosen)], 1, Path(folder) / "single", threads=1
         )
-        rate = num_single / sum(photo["seconds"] for photo in single["photos"][1:])
         batch = in_fresh_process(photos, cores, Path(folder) / "batch")
+    # Photos differ: what all of them would take one by one follows from those made both ways.
+    alone = {photo["input"]: photo["seconds"] for photo in single["photos"][1:]}
+    together = {photo["input"]: photo["seconds"] for photo in batch["photos"]}
+    slower = sum(together[name] for name in alone) / sum(alone.values())
+    rate = num_photos / (sum(together.values()) / slower)
     batch_rate = num_photos / batch["seconds"]
     result.add(
         f"{num_single} photos",
@@ -121,6 +126,7 @@ def measure(jobs: int, out: Path) -> None:
         assert result.status == "ok", result.error
         made.append(
             {
+                "input": result.input,
                 "seconds": result.seconds,
                 "pid": result.pid,
                 "memory_mb": result.memory_mb or float("nan"),
