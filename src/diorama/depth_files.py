@@ -44,8 +44,8 @@ FILLED_CONFIDENCE = 0.25
 SAME_SURFACE = 0.9
 """Two ends of a gap are one surface if their disparities differ by less than this ratio."""
 
-MAX_DEPTH_PIXELS = 100_000_000
-"""By the header: five times what any stage computes at, at a dozen bytes a pixel."""
+MAX_DEPTH_PIXELS = 64_000_000
+"""By the header: more than thirty times what stages compute at, at two dozen bytes a pixel."""
 
 # Whatever a decoder raises on damaged files; anything else is our own fault and stays loud.
 _DAMAGED = (
@@ -95,7 +95,7 @@ def read_depth(
         The disparity, and a confidence that is low where it was filled.
 
     Raises:
-        InputError: if the file cannot be read, holds no valid pixel, claims more than 100
+        InputError: if the file cannot be read, holds no valid pixel, claims more than 64
             megapixels, or is told to be what it cannot be.
         MissingExtraError: if it is an EXR and the extra is not installed.
     """
