@@ -20,6 +20,7 @@ from PIL import Image
 import diorama
 from diorama import cli, commands, pipeline
 from diorama.errors import InputError
+from diorama.export import FORMATS
 from diorama.pipeline import open_scene
 
 COMMAND = [sys.executable, "-m", "diorama.cli"]
@@ -293,6 +294,12 @@ class TestInProcess:
     def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["--version"]) == 0
         assert capsys.readouterr().out == f"diorama {diorama.__version__}\n"
+
+    def test_formats(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["formats"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split()[0] for line in lines[::2]] == list(FORMATS)
+        assert lines[1].split() == [".html"]
 
     def test_models(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["models", "list"]) == 0

@@ -4,7 +4,7 @@ import importlib.metadata
 
 import pytest
 
-from diorama import doctor
+from diorama import doctor, extras
 
 
 def by_name() -> dict[str, doctor.Finding]:
@@ -52,3 +52,10 @@ def test_an_unwritable_cache_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", "/proc/nowhere")
     monkeypatch.setattr(doctor.os, "access", lambda *args: False)
     assert by_name()["kernel cache"].advice == "NUMBA_CACHE_DIR cannot be written: change it"
+
+
+def test_extras_are_named_and_none_is_missed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(extras.EXTRAS, "heic", "a_module_that_nobody_has")
+    found = {finding.name: finding for finding in doctor.examine()}
+    assert (found["[exr]"].value, found["[exr]"].advice) == ("installed", None)
+    assert (found["[heic]"].value, found["[heic]"].advice) == ("not installed", None)

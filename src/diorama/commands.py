@@ -35,8 +35,8 @@ class PhotoCommand:
     out: Annotated[Path, arg(aliases=["-o"])] = Path()
     """Folder for the results; made if it is not there."""
     formats: str = "html"
-    """What to write beside the scene, with commas: html, glb, ply, mp4, webm, gif, depth, layers;
-    zip writes the scene as one file instead of a folder."""
+    """What to write beside the scene, with commas, such as html,glb,sbs; `diorama formats` lists
+    them. all: every one; zip: the scene as one file instead of a folder."""
     config: Annotated[SceneConfig, arg(name="")] = field(default_factory=SceneConfig)
     view_box: ViewBox = field(default_factory=ViewBox)
     jobs: int = 1
@@ -167,8 +167,7 @@ class ExportCommand:
     scene: Positional[Annotated[Path, arg(metavar="SCENE")]]
     """A scene: a .diorama folder or a .zip."""
     files: Positional[Annotated[tuple[Path, ...], arg(metavar="FILE...")]]
-    """What to write; the suffix chooses the format: .html, .glb, .ply, .mp4, .webm, .gif, .depth,
-    .layers, .diorama, .zip."""
+    """What to write; the suffix chooses the format: `diorama formats` lists them."""
     json: FlagCreatePairsOff[bool] = False
     """Print a machine-readable report to stdout."""
 
@@ -277,6 +276,21 @@ class ModelsCommand:
 
 
 @dataclass(frozen=True)
+class FormatsCommand:
+    """List every format that a scene can be written in."""
+
+    def run(self) -> int:
+        """Print a line a format."""
+        from diorama.export import FORMATS
+
+        for entry in FORMATS.values():
+            needs = f" (needs diorama[{entry.extra}])" if entry.extra else ""
+            say(f"{entry.name:<11} {entry.summary}{needs}")
+            say(f"{'':<11} {' '.join(entry.suffixes)}")
+        return 0
+
+
+@dataclass(frozen=True)
 class DoctorCommand:
     """Check the installation; exit 2 if something needs doing."""
 
@@ -303,6 +317,7 @@ Command = (
     | Annotated[RenderCommand, subcommand("render")]
     | Annotated[ExportCommand, subcommand("export")]
     | Annotated[ViewCommand, subcommand("view")]
+    | Annotated[FormatsCommand, subcommand("formats")]
     | Annotated[ModelsCommand, subcommand("models")]
     | Annotated[DoctorCommand, subcommand("doctor")]
 )

@@ -7,6 +7,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from diorama.extras import EXTRAS, has_extra
 from diorama.runtime import num_threads
 
 _REQUIRED = ("numpy", "numba", "av", "pillow", "pythoncdt", "tyro", "rich", "jaxtyping")
@@ -40,6 +41,7 @@ def examine() -> list[Finding]:
         Finding("cores", f"{os.cpu_count()}, of which {num_threads()} are used"),
         *(_version(name) for name in _REQUIRED),
         _opencv(),
+        *(_extra(name) for name in EXTRAS),
         _kernel_cache(),
         *_encoders(),
         *_torchvision(),
@@ -58,6 +60,11 @@ def _version(distribution: str) -> Finding:
     if version is None:
         return Finding(distribution, "missing", f"pip install {distribution}")
     return Finding(distribution, version)
+
+
+def _extra(name: str) -> Finding:
+    """Not having one is fine: whatever needs it says so."""
+    return Finding(f"[{name}]", "installed" if has_extra(name) else "not installed")
 
 
 def _opencv() -> Finding:
