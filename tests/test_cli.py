@@ -408,8 +408,9 @@ def test_help_is_quick() -> None:
         assert run("--help").returncode == 0
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    # Seconds of work, not of waiting for a busy machine.
-    assert min(times) < 0.6
+    # Seconds of work, not of waiting; a busy machine makes it slower all the same. Loading what
+    # compiles or trains would add a second or more.
+    assert min(times) < 0.9
 
 
 def test_public_errors_are_the_users(tmp_path: Path) -> None:
