@@ -13,9 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from diorama.errors import OutputError
-from diorama.files import append_line, sweep, whole_file, whole_folder, whole_set
+from diorama.depth_files import read_depth
+from diorama.errors import InputError, OutputError
+from diorama.files import append_line, refuse_url, sweep, whole_file, whole_folder, whole_set
 from diorama.interrupts import raising_on_signals, stop_if_interrupted, uninterrupted
+from diorama.paths import load_path
+from diorama.photo import load_photo
+from diorama.pipeline import open_scene
 
 
 def write_file(target: Path, text: str, error: type[BaseException] | None = None) -> None:
@@ -302,3 +306,17 @@ for number in range(300):
             append_line("/dev/full", "x")
         with pytest.raises(OutputError, match=r"cannot write .*: Is a directory"):
             append_line(tmp_path, "x")
+
+
+@pytest.mark.parametrize("url", ["https://example.org/a.jpg", "file:/a.jpg", "s3://b/a.npz"])
+def test_urls_are_refused_everywhere(url: str) -> None:
+    for read in (load_photo, read_depth, open_scene, load_path):
+        with pytest.raises(InputError, match="is a URL: download the .* first and pass the file"):
+            read(url)
+        with pytest.raises(InputError, match="is a URL"):
+            read(Path(url))
+
+
+def test_drives_and_colons_are_no_urls() -> None:
+    for path in ("C:/photos/a.jpg", "a:b/c.jpg", "photos/12:30.jpg"):
+        refuse_url(path, "photo")

@@ -25,6 +25,7 @@ from diorama.arrays import Array, Disparity, Mask, refuse_bomb
 from diorama.depth import DepthKind, DepthResult
 from diorama.errors import DioramaError, InputError
 from diorama.exr import read_exr
+from diorama.files import refuse_url
 from diorama.runtime import silence
 
 DepthValues = Literal[
@@ -99,6 +100,7 @@ def read_depth(
             megapixels, or is told to be what it cannot be.
         MissingExtraError: if it is an EXR and the extra is not installed.
     """
+    refuse_url(path, "depth file")
     path = Path(path)
     _check_choice("depth kind", kind, get_args(DepthValues))
     _check_choice("depth scale", scale, get_args(DepthKind))

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from diorama.errors import OutputError
+from diorama.errors import InputError, OutputError
 from diorama.interrupts import uninterrupted
 
 SCRATCH = ".diorama-"
@@ -28,6 +28,13 @@ its maker's number: makers lock theirs at once."""
 
 _ATTEMPTS = 5  # at making a folder that another process keeps removing because it is empty
 _live: set[Path] = set()  # scratch folders of this process
+
+
+def refuse_url(source: str | os.PathLike[str], what: str) -> None:
+    """Raise `InputError` for a URL; `what` is what it ought to be, such as "photo"."""
+    # A path makes one slash of two; a single letter before the colon is a drive.
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(source)):
+        raise InputError(f"{source} is a URL: download the {what} first and pass the file")
 
 
 @contextlib.contextmanager

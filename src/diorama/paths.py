@@ -21,6 +21,7 @@ import numpy as np
 from diorama.arrays import Array
 from diorama.camera import Camera, ViewBox
 from diorama.errors import InputError, UnknownNameError
+from diorama.files import refuse_url
 
 EASINGS: dict[str, Callable[[Array], Array]] = {
     "linear": lambda u: u,  # constant speed
@@ -196,6 +197,7 @@ def load_path(file: str | os.PathLike[str]) -> CameraPath:
     Raises:
         InputError: if the file cannot be read, or says something that makes no path.
     """
+    refuse_url(file, "camera path")
     file = Path(file)
     try:
         content = json.loads(file.read_text(encoding="utf-8"))

@@ -31,6 +31,7 @@ from diorama.arrays import AlphaBytes, Array, RgbBytes, refuse_bomb
 from diorama.errors import DioramaError, InputError
 from diorama.exr import read_exr
 from diorama.extras import import_extra
+from diorama.files import refuse_url
 from diorama.runtime import silence
 
 logger = logging.getLogger(__name__)
@@ -103,8 +104,7 @@ def read_picture(path: str | Path, *, fitting: int | None = None) -> Picture:
         InputError: if it cannot be read, with the reason in one line.
         MissingExtraError: if the format needs an extra that is not installed.
     """
-    if "://" in str(path):
-        raise InputError(f"{path} is a URL: download the photo first and pass the file")
+    refuse_url(path, "photo")
     path = Path(path)
     try:
         if path.is_dir():

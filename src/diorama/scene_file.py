@@ -24,7 +24,7 @@ import numpy as np
 from diorama.arrays import MAX_PIXELS, Alpha, Array, Disparity, Ids, Labels
 from diorama.camera import Camera, ViewBox
 from diorama.errors import InputError
-from diorama.files import whole_file, whole_folder
+from diorama.files import refuse_url, whole_file, whole_folder
 from diorama.inpaint import bleed
 from diorama.kernels.harmonic import nearest_labels
 from diorama.layers import Layer
@@ -124,6 +124,7 @@ def read_scene(path: str | os.PathLike[str]) -> tuple[Scene, frozenset[Part]]:
         InputError: if it is not a scene, is damaged, or was made by a newer version; one line that
             names the file and the field.
     """
+    refuse_url(path, "scene")
     path = Path(path)
     with _opened(path) as read:
         document = _migrated(parse_json(read("scene.json", MAX_JSON_BYTES), path), path)
