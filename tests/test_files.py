@@ -311,7 +311,7 @@ for number in range(300):
 @pytest.mark.parametrize("url", ["https://example.org/a.jpg", "file:/a.jpg", "s3://b/a.npz"])
 def test_urls_are_refused_everywhere(url: str) -> None:
     for read in (load_photo, read_depth, open_scene, load_path):
-        with pytest.raises(InputError, match="is a URL: download the .* first and pass the file"):
+        with pytest.raises(InputError, match=r"is a URL: download the .* first and pass the file"):
             read(url)
         with pytest.raises(InputError, match="is a URL"):
             read(Path(url))
