@@ -46,7 +46,10 @@ LEVELS = (
 LAZY_UPWARD = {("scene", "export"), ("splats", "export")}
 """Methods that users expect on the object, whose module is imported when they are called."""
 
-HEAVY = {"av", "cv2", "llvmlite", "numba", "onnxruntime", "PIL", "rich", "scipy", "torch", "tyro"}
+HEAVY = {
+    *{"av", "cv2", "llvmlite", "numba", "onnxruntime", "PIL", "rich", "scipy", "torch", "triton"},
+    *{"tyro"},
+}
 
 SHAPELESS = {"utils", "util", "common", "core", "helpers", "helper", "manager", "service", "misc"}
 
@@ -148,6 +151,17 @@ def test_numba_is_reached_lazily_through_kernels(path: Path):
             assert compiled or lazy, "compiled twins are imported when they are called"
 
 
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_torch_is_reached_lazily(path: Path):
+    twin = path.parent == PACKAGE / "kernels" / "_triton"
+    for name, lazy in imports_of(path):
+        if name.partition(".")[0] in {"torch", "triton"}:
+            assert twin or lazy, f"{name} is imported when it is called for"
+        if name.startswith("diorama.kernels._triton"):
+            assert twin or part_of(path) == "kernels", "call the kernel's public function"
+            assert twin or lazy, "compiled twins are imported when they are called"
+
+
 def test_import_is_light():
     assert not modules_after("import diorama") & (HEAVY | {"numpy", "jaxtyping"})
 
@@ -155,8 +169,8 @@ def test_import_is_light():
 def test_stages_import_without_compilers_and_codecs():
     stages = {part for level in LEVELS[:4] for part in level}
     present = [name_of(path) for path in MODULES if part_of(path) in stages]
-    public = [name for name in present if "._numba" not in name]
-    heavy = {"av", "llvmlite", "numba", "onnxruntime", "rich", "torch", "tyro"}
+    public = [name for name in present if "._numba" not in name and "._triton" not in name]
+    heavy = {"av", "llvmlite", "numba", "onnxruntime", "rich", "torch", "triton", "tyro"}
     assert not modules_after(f"import {', '.join(public)}") & heavy
 
 

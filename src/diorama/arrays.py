@@ -4,6 +4,9 @@ Rows come before columns (``h w``), sizes are ``height, width``. Colour is sRGB-
 disparity is 1/z in 1/scene units (larger is nearer, 0 is infinitely far).
 """
 
+import sys
+from typing import Any
+
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, UInt8
 
@@ -13,6 +16,9 @@ MAX_PIXELS = 300_000_000
 """What a picture's header may claim: above the largest phone sensors (200 megapixels)."""
 
 Array = np.ndarray
+
+AnyArray = Any
+"""A NumPy array or a torch tensor; `Any`, so that naming it imports no torch."""
 
 Rgb = Float32[Array, "h w 3"]
 Rgba = Float32[Array, "h w 4"]
@@ -41,6 +47,14 @@ Opacities = Float32[Array, " n"]
 Ids = Int32[Array, " n"]
 PlaneDisparities = Float32[Array, " p"]
 PlaneTextures = Float32[Array, "p h w 4"]
+Tiles = UInt8[AnyArray, "n side side 4"]
+TileIndex = Int32[AnyArray, "p rows columns"]
+
+
+def is_tensor(array: object) -> bool:
+    """Whether this is a torch tensor; torch is not imported for the question."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(array, torch.Tensor)
 
 
 def check_array(

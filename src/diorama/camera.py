@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from diorama.arrays import Array, Corners, Matrix3, Matrix4
+from diorama.arrays import AnyArray, Array, Corners, Matrix3, Matrix4
 from diorama.errors import InputError
 
 DEFAULT_FOV_DEG = 55.0
@@ -180,11 +180,11 @@ def disparity_per_px(camera: Camera, view_box: ViewBox) -> float:
 
 @dataclass(frozen=True)
 class Frame:
-    """What a camera sees."""
+    """What a camera sees; CUDA tensors if it was rendered on a GPU."""
 
-    rgb: Array
+    rgb: AnyArray
     """(H, W, 3) float32 sRGB, premultiplied by `alpha` (so: over black)."""
-    alpha: Array
+    alpha: AnyArray
     """(H, W) float32: 0 where nothing of the scene is seen."""
-    disparity: Array = field(repr=False)
+    disparity: AnyArray = field(repr=False)
     """(H, W) float32, of the rendering camera; 0 where nothing is seen."""

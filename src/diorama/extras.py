@@ -8,6 +8,7 @@ from diorama.errors import MissingExtraError
 
 EXTRAS = {
     "exr": "OpenEXR",
+    "gpu": "triton",
     "heic": "pillow_heif",
 }
 """The module by which an extra is known to be installed."""

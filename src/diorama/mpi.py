@@ -5,15 +5,17 @@ A surface between two planes is shared softly by both, the rear one opaque so th
 Reference: Tucker and Snavely, "Single-view view synthesis with multiplane images" (2020).
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from diorama.arrays import Array, PlaneDisparities, Rgba, check_disparity
+from diorama.arrays import Array, PlaneDisparities, Rgba, TileIndex, Tiles, check_disparity
 from diorama.camera import Camera, Frame, ViewBox, parallax_px
 from diorama.errors import InputError
+from diorama.extras import check_extra
 from diorama.kernels import planes
 from diorama.kernels.planes import TILE
 from diorama.layers import Layer
@@ -34,10 +36,10 @@ NEAREST = 1e-3
 class Mpi:
     """Planes as sparse tiles, as a camera saw them."""
 
-    tiles: Array
+    tiles: Tiles
     """(n, 33, 33, 4) uint8, premultiplied: 32x32 pixels and a seam, which repeats the first column
     and row of the tiles to the right and below."""
-    tile_index: Array
+    tile_index: TileIndex
     """(p, rows, columns) int32: the tile at each place of each plane, -1 where it is empty."""
     disparities: PlaneDisparities
     """(p,) float32, ascending: back to front, evenly spaced."""
@@ -47,7 +49,19 @@ class Mpi:
     @property
     def occupancy(self) -> float:
         """Share of the tiles that is not empty."""
-        return len(self.tiles) / self.tile_index.size
+        return len(self.tiles) / math.prod(self.tile_index.shape)
+
+    def to(self, device: str) -> "Mpi":
+        """The same planes as torch tensors on a device such as ``cuda``, for `render_mpi` there.
+
+        Raises:
+            MissingExtraError: without the extra ``gpu``.
+        """
+        check_extra("gpu", "an MPI on a GPU")
+        import torch
+
+        tiles, index = (torch.as_tensor(a, device=device) for a in (self.tiles, self.tile_index))
+        return replace(self, tiles=tiles, tile_index=index)
 
     def plane(self, index: int) -> Rgba:
         """One plane whole: (H, W, 4) float32, straight, colour 0 where it is clear."""
@@ -119,7 +133,10 @@ def build_mpi(
 
 
 def render_mpi(mpi: Mpi, camera: Camera) -> Frame:
-    """What `camera` sees of the planes; their disparity is averaged where several are seen."""
+    """What `camera` sees of the planes; their disparity is averaged where several are seen.
+
+    The frame's arrays are CUDA tensors if the planes' are (`Mpi.to`).
+    """
     shown, homographies, depths = _plane_views(mpi, camera)
     rgb, alpha, disparity = planes.composite(
         mpi.tiles,

@@ -11,7 +11,7 @@ and their mixture is the linear interpolation between them.
 
 import numpy as np
 
-from diorama.arrays import Array, Disparity, Rgba
+from diorama.arrays import AnyArray, Array, Disparity, Rgba, is_tensor
 from diorama.runtime import run_bands
 
 TILE = 32
@@ -83,13 +83,13 @@ def deposit(
 
 
 def composite(
-    tiles: Array,
-    tile_index: Array,
+    tiles: AnyArray,
+    tile_index: AnyArray,
     size: tuple[int, int],
-    homographies: Array,
-    depths: Array,
+    homographies: AnyArray,
+    depths: AnyArray,
     out_size: tuple[int, int],
-) -> tuple[Array, Array, Array]:
+) -> tuple[AnyArray, AnyArray, AnyArray]:
     """See the stack: front to back, each plane sampled bilinearly, until nothing shines through.
 
     Args:
@@ -102,8 +102,13 @@ def composite(
 
     Returns:
         rgb (H, W, 3) premultiplied, alpha (H, W), disparity (H, W): its mean, weighted by what each
-        plane adds; all float32.
+        plane adds; all float32, and CUDA tensors if `tiles` and `tile_index` are. The homographies
+        and depths may then be either, float32 suffices, and only arrays are copied.
     """
+    if is_tensor(tiles):
+        from diorama.kernels._triton import planes as twin
+
+        return twin.composite(tiles, tile_index, size, homographies, depths, out_size)
     from diorama.kernels._numba import planes
 
     rgb = np.zeros((*out_size, 3), np.float32)
