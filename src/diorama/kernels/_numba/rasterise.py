@@ -30,26 +30,43 @@ def rasterise(
     alpha,  # (H, W) float32, written
     disparity,  # (H, W) float32, written
 ):
-    """Render rows [first, end): fragments of every layer first, then each pixel front to back."""
+    """Render rows [first, end): fragments of every layer first, then each row front to back."""
     width = alpha.shape[1]
     num_layers = layer_starts.shape[0] - 1
     w = np.empty((num_layers, CHUNK_ROWS, width), np.float32)
     s = np.empty((num_layers, CHUNK_ROWS, width), np.float32)
     t = np.empty((num_layers, CHUNK_ROWS, width), np.float32)
+    spans = np.empty((num_layers, CHUNK_ROWS, 2), np.int64)
     near = _overlapping(first, end, corners, triangles)
     for top in range(first, end, CHUNK_ROWS):
         bottom = min(top + CHUNK_ROWS, end)
         w[:] = ZERO
+        spans[:, :, 0] = width
+        spans[:, :, 1] = 0
         layer = 0
-        for index in near:
+        for item in range(near.shape[0]):
+            index, start, stop = near[item, 0], near[item, 1], near[item, 2]
+            if start >= bottom or stop <= top:
+                continue
             while index >= layer_starts[layer + 1]:
                 layer += 1
-            _fragments(corners, triangles[index], top, bottom, w[layer], s[layer], t[layer])
+            _fragments(
+                corners,
+                triangles[index],
+                max(start, top),
+                min(stop, bottom),
+                top,
+                w[layer],
+                s[layer],
+                t[layer],
+                spans[layer],
+            )
         for row in range(top, bottom):
             _shade(
                 w[:, row - top],
                 s[:, row - top],
                 t[:, row - top],
+                spans[:, row - top],
                 texels,
                 texel_starts,
                 texture_sizes,
@@ -62,30 +79,39 @@ def rasterise(
 
 @njit(nogil=True, cache=True)
 def _overlapping(first, end, corners, triangles):
-    """Indices of the triangles that may cover a pixel centre in these rows."""
-    near = np.empty(triangles.shape[0], np.int64)
+    """The triangles that may cover a pixel centre in these rows: index, first and end row."""
+    near = np.empty((triangles.shape[0], 3), np.int64)
     count = 0
     for index in range(triangles.shape[0]):
         a = corners[triangles[index, 0], 1]
         b = corners[triangles[index, 1], 1]
         c = corners[triangles[index, 2], 1]
-        if min(a, b, c) < end and max(a, b, c) > first:
-            near[count] = index
+        low, high = min(a, b, c), max(a, b, c)
+        if low < end and high > first and _ahead(corners, triangles[index]):
+            near[count, 0] = index
+            near[count, 1] = max(first, math.ceil(low - 0.5))
+            near[count, 2] = min(end, math.ceil(high - 0.5))
             count += 1
     return near[:count]
 
 
 @njit(nogil=True, cache=True)
-def _fragments(corners, triangle, top, bottom, w, s, t):
-    """Write a triangle's w, s and t where it is the nearest of its layer."""
+def _ahead(corners, triangle):
+    """Whether all corners lie before the camera."""
+    return (
+        corners[triangle[0], 2] > 0 and corners[triangle[1], 2] > 0 and corners[triangle[2], 2] > 0
+    )
+
+
+@njit(nogil=True, cache=True)
+def _fragments(corners, triangle, start, stop, top, w, s, t, spans):
+    """Write a triangle's w, s and t where it is the nearest of its layer, and widen its spans."""
     a, b, c = triangle[0], triangle[1], triangle[2]
     ax, ay = corners[a, 0], corners[a, 1]
     bx, by = corners[b, 0], corners[b, 1]
     cx, cy = corners[c, 0], corners[c, 1]
-    start = max(top, math.ceil(min(ay, by, cy) - 0.5))
-    stop = min(bottom, math.ceil(max(ay, by, cy) - 0.5))
     area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
-    if start >= stop or abs(area) < 1e-12:
+    if abs(area) < 1e-12:
         return
     # w, q, s q and t q are affine on screen: value = at_a + (x - ax) slope_x + (y - ay) slope_y
     edges = edges_by_row(ax, ay, bx, by, cx, cy)
@@ -118,6 +144,9 @@ def _fragments(corners, triangle, top, bottom, w, s, t):
         s_row = s_a + y * s_y + x * s_x
         t_row = t_a + y * t_y + x * t_x
         line = row - top
+        if left < right:
+            spans[line, 0] = min(spans[line, 0], left)
+            spans[line, 1] = max(spans[line, 1], right)
         for column in range(left, right):
             nearness = np.float32(w_row + column * w_x)
             if nearness > w[line, column]:
@@ -128,70 +157,81 @@ def _fragments(corners, triangle, top, bottom, w, s, t):
 
 
 @njit(nogil=True, cache=True)
-def _shade(w, s, t, texels, texel_starts, texture_sizes, tolerance, rgb, alpha, disparity):
-    """Composite the fragments of one row's pixels front to back."""
+def _shade(w, s, t, spans, texels, texel_starts, texture_sizes, tolerance, rgb, light, disparity):
+    """Composite the fragments of one row front to back, layer by layer.
+
+    `light` is what still shines through while the layers are gone through, and alpha after.
+    """
     num_layers, width = w.shape
-    for column in range(width):
-        red, green, blue, front, light = ZERO, ZERO, ZERO, ZERO, ONE
-        for layer in range(num_layers - 1, -1, -1):
+    light[:] = ONE
+    nearest = np.zeros(width, np.float32)  # of all layers
+    for layer in range(num_layers):
+        for column in range(spans[layer, 0], spans[layer, 1]):
+            nearest[column] = max(nearest[column], w[layer, column])
+    for layer in range(num_layers - 1, -1, -1):
+        start = texel_starts[layer]
+        rows, columns = texture_sizes[layer, 0], texture_sizes[layer, 1]
+        for column in range(spans[layer, 0], spans[layer, 1]):
             nearness = w[layer, column]
-            if nearness <= ZERO:
+            left = light[column]
+            if nearness <= ZERO or left == ZERO:
                 continue
-            hidden = False
-            for rear in range(layer):
-                # Layers are ordered, yet slanted ones may pass through each other.
-                if w[rear, column] > nearness + tolerance:
-                    _, _, _, a = _sample(
-                        texels,
-                        texel_starts[rear],
-                        texture_sizes[rear, 0],
-                        texture_sizes[rear, 1],
-                        s[rear, column],
-                        t[rear, column],
-                    )
-                    hidden = hidden or a >= OPAQUE
-            if hidden:
-                continue
-            r, g, b, a = _sample(
+            # Layers are ordered, yet slanted ones may pass through each other.
+            if nearest[column] > nearness + tolerance and _hidden(
+                w[:layer, column],
+                s[:layer, column],
+                t[:layer, column],
                 texels,
-                texel_starts[layer],
-                texture_sizes[layer, 0],
-                texture_sizes[layer, 1],
-                s[layer, column],
-                t[layer, column],
-            )
-            red += light * r
-            green += light * g
-            blue += light * b
-            light *= ONE - a
-            if a > HALF and front == ZERO:
-                front = nearness
-            if light < CLEAR:
-                light = ZERO
-                break
-        rgb[column, 0] = red
-        rgb[column, 1] = green
-        rgb[column, 2] = blue
-        alpha[column] = ONE - light
-        disparity[column] = front
+                texel_starts,
+                texture_sizes,
+                nearness + tolerance,
+            ):
+                continue
+            r, g, b, a = _sample(texels, start, rows, columns, s[layer, column], t[layer, column])
+            rgb[column, 0] += left * r
+            rgb[column, 1] += left * g
+            rgb[column, 2] += left * b
+            left *= ONE - a
+            if a > HALF and disparity[column] == ZERO:
+                disparity[column] = nearness
+            light[column] = left if left >= CLEAR else ZERO
+    for column in range(width):
+        light[column] = ONE - light[column]
+
+
+@njit(nogil=True, cache=True)
+def _hidden(w, s, t, texels, texel_starts, texture_sizes, limit):
+    """Whether an opaque fragment of one of these layers is nearer than `limit`."""
+    for layer in range(w.shape[0]):
+        if w[layer] > limit:
+            height, width = texture_sizes[layer, 0], texture_sizes[layer, 1]
+            _, _, _, a = _sample(texels, texel_starts[layer], height, width, s[layer], t[layer])
+            if a >= OPAQUE:
+                return True
+    return False
 
 
 @njit(nogil=True, cache=True)
 def _sample(texels, start, height, width, s, t):
     """Bilinear, premultiplied; beyond the texture its edge goes on."""
-    s = min(max(s, ZERO), np.float32(width - 1))
-    t = min(max(t, ZERO), np.float32(height - 1))
+    s = s if s > ZERO else ZERO
+    t = t if t > ZERO else ZERO
     column, row = int(s), int(t)
     fs, ft = s - np.float32(column), t - np.float32(row)
-    right = 1 if column + 1 < width else 0
-    below = width if row + 1 < height else 0
+    if column >= width - 1:
+        column, fs = width - 1, ZERO
+    if row >= height - 1:
+        row, ft = height - 1, ZERO
+    right = 1 if fs > ZERO else 0
+    below = width if ft > ZERO else 0
     i = start + row * width + column
-    j, k, l = i + right, i + below, i + below + right  # noqa: E741, the fourth after i, j, k
+    j, k = i + right, i + below
+    a, b, c, d = texels[i], texels[j], texels[k], texels[k + right]
     p, q = (ONE - fs) * (ONE - ft), fs * (ONE - ft)
     u, v = (ONE - fs) * ft, fs * ft
     return (
-        p * texels[i, 0] + q * texels[j, 0] + u * texels[k, 0] + v * texels[l, 0],
-        p * texels[i, 1] + q * texels[j, 1] + u * texels[k, 1] + v * texels[l, 1],
-        p * texels[i, 2] + q * texels[j, 2] + u * texels[k, 2] + v * texels[l, 2],
-        p * texels[i, 3] + q * texels[j, 3] + u * texels[k, 3] + v * texels[l, 3],
+        p * a[0] + q * b[0] + u * c[0] + v * d[0],
+        p * a[1] + q * b[1] + u * c[1] + v * d[1],
+        p * a[2] + q * b[2] + u * c[2] + v * d[2],
+        p * a[3] + q * b[3] + u * c[3] + v * d[3],
     )
