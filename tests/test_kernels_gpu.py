@@ -16,11 +16,16 @@ from card_scene import card_scene
 
 from diorama.errors import InputError
 from diorama.extras import has_extra
+from diorama.kernels.rasterise import rasterise
 from diorama.mpi import Mpi, build_mpi, render_mpi
+from diorama.render import Renderer
+from diorama.scene import Scene
 
 pytestmark = pytest.mark.skipif(not has_extra("gpu"), reason="the extra gpu is not installed")
 
 LEVEL = 1 / 255
+
+KERNELS = {"_composite", "_project", "_find", "_shade"}
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +36,10 @@ def device():
         os.environ["TRITON_INTERPRET"] = "1"
     import torch
 
+    from diorama.kernels._triton import rasterise as twin
+
+    if not torch.cuda.is_available():
+        twin.PROGRAMS = 128  # interpreted, each takes milliseconds
     yield "cuda" if torch.cuda.is_available() else "cpu"
     if before is None:
         os.environ.pop("TRITON_INTERPRET", None)
@@ -82,6 +91,91 @@ def test_composite_of_a_turned_camera(device: str, mpi: Mpi):
     assert expected.alpha.min() == 0
     assert differing(alpha, expected.alpha, LEVEL) < 0.002, "where the planes end, pixels may flip"
     assert differing(rgb, expected.rgb, LEVEL) < 0.002
+
+
+# --- layered meshes ---
+
+
+def assert_frames_agree(frame, expected):
+    """Coverage is decided in float64 by both; colours are read at places that float32 gives."""
+    rgb, alpha, disparity = to_numpy(frame.rgb, frame.alpha, frame.disparity)
+    assert rgb.dtype == alpha.dtype == disparity.dtype == np.float32
+    np.testing.assert_allclose(rgb, expected.rgb, atol=2e-3)
+    np.testing.assert_allclose(alpha, expected.alpha, atol=2e-3)
+    np.testing.assert_allclose(disparity, expected.disparity, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return card_scene(75, 49)
+
+
+@pytest.mark.parametrize("offset", [(0, 0, 0), (0.03, -0.02, 0.05), (0.2, 0, -0.3)], ids=str)
+def test_layered_mesh(device: str, scene: Scene, offset: tuple[float, float, float]):
+    camera = scene.camera.at(*offset).resized(65, 40)
+    frame = Renderer(scene, device=device)(camera)
+    assert frame.rgb.device.type == device
+    assert_frames_agree(frame, scene.render(camera))
+
+
+def test_layered_mesh_behind_the_camera(device: str, scene: Scene):
+    camera = scene.camera.at(z=1.0 / float(scene.disparity.max()) + 0.01)
+    expected = scene.render(camera)
+    assert expected.alpha.max() > 0, "the wall is still ahead"
+    assert_frames_agree(Renderer(scene, device=device)(camera), expected)
+
+
+def test_many_small_triangles_and_layers_that_cross(device: str):
+    import torch
+
+    random = np.random.default_rng(3)
+    num_layers, per_layer, size = 3, 24, (32, 50)
+    num = num_layers * per_layer * 3
+    corners = np.empty((num, 6))
+    corners[:, :2] = random.uniform(-10, 60, (num, 2)).round(1)
+    corners[:, 2] = random.uniform(0.2, 1.0, num)
+    corners[:, 3] = random.uniform(0.8, 1.2, num)
+    corners[:, 4:] = random.uniform(0, 16, (num, 2)) * corners[:, 3:4]
+    corners[random.random(num) < 0.03, 2] = 0
+    triangles = np.arange(num, dtype=np.int32).reshape(-1, 3)
+    texels = random.random((num_layers * 16 * 16, 4)).astype(np.float32)
+    texels[:, 3] = np.where(random.random(len(texels)) < 0.5, 1, texels[:, 3])
+    texels[:, :3] *= texels[:, 3:]
+    arrays = {
+        "texels": texels,
+        "texel_starts": np.arange(num_layers) * 256,
+        "texture_sizes": np.full((num_layers, 2), 16),
+    }
+    starts = np.arange(num_layers + 1) * per_layer
+    settings = {"tolerance": 0.05, "size": size}
+    expected = rasterise(corners, triangles, starts, **arrays, **settings)
+    tensors = {name: torch.as_tensor(array, device=device) for name, array in arrays.items()}
+    geometry = [torch.as_tensor(a, device=device) for a in (corners, triangles, starts)]
+    found = to_numpy(*rasterise(*geometry, **tensors, **settings))
+    # White noise as texture, and triangles so slanted that two swap their order within a pixel.
+    for a, b in zip(found, expected, strict=True):
+        assert differing(a, b, 5e-3) < 0.01
+
+
+def test_no_layers_at_all(device: str, scene: Scene):
+    nothing = replace(scene, layers=())
+    nothing.__dict__["meshes"] = ()
+    frame = Renderer(nothing, device=device)(scene.camera)
+    assert not any(tensor.any() for tensor in (frame.rgb, frame.alpha, frame.disparity))
+
+
+# --- compiling ---
+
+
+@pytest.mark.parametrize("capability", [80, 90])
+def test_every_kernel_compiles_for_a_gpu(capability: int, tmp_path: Path):
+    program = Path(__file__).with_name("compile_kernels.py")
+    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
+    environment.pop("TRITON_INTERPRET", None)
+    command = [sys.executable, "-W", "ignore", str(program), str(capability)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) == KERNELS
 
 
 # --- doors ---

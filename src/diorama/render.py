@@ -12,9 +12,10 @@ from functools import partial
 import cv2
 import numpy as np
 
-from diorama.arrays import Array
+from diorama.arrays import AnyArray, Array
 from diorama.camera import Camera, Frame, disparity_per_px
-from diorama.kernels.rasterise import rasterise
+from diorama.extras import check_extra
+from diorama.kernels.rasterise import project, rasterise
 from diorama.layers import Layer
 from diorama.runtime import run_tasks
 from diorama.scene import Scene
@@ -45,9 +46,21 @@ ENLARGED = 1.05
 
 
 class Renderer:
-    """Renders one scene from many cameras; holds the textures at the sizes that were needed."""
+    """Renders one scene from many cameras; holds the textures at the sizes that were needed.
 
-    def __init__(self, scene: Scene) -> None:
+    Args:
+        scene: what is seen.
+        device: a torch device, such as ``cuda``, to render on: frames are tensors there. None: the
+            CPU, and frames are NumPy arrays.
+
+    Raises:
+        MissingExtraError: a device is asked for without the extra ``gpu``.
+    """
+
+    def __init__(self, scene: Scene, device: str | None = None) -> None:
+        if device is not None:
+            check_extra("gpu", f"rendering on {device}")
+        self._device = device
         # The scene caches this renderer: to hold the scene itself would keep both in memory until
         # the garbage collector comes by.
         self._scene = replace(scene)
@@ -71,30 +84,30 @@ class Renderer:
         per_px = disparity_per_px(scene.camera, scene.view_box)
         self._tolerance = HIDDEN_PX * per_px if math.isfinite(per_px) else np.inf
         self._textures: dict[float, _Textures] = {}
+        if device is not None:
+            self._vertices = _on(device, self._vertices)
+            self._layer_of_vertex = _on(device, self._layer_of_vertex)
+            self._pixels = _on(device, self._pixels)
+            self._triangles = _on(device, self._triangles)
+            self._layer_starts = _on(device, self._layer_starts)
 
     def __call__(self, camera: Camera) -> Frame:
         """Render what `camera` sees: premultiplied colour, alpha, and disparity of this camera."""
         textures = self._textures_for(camera)
-        world_to_camera = np.linalg.inv(camera.camera_to_world)
-        local = self._vertices @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
-        drawn = local[:, 2] > NEAR
-        w = 1.0 / np.where(drawn, local[:, 2], 1.0)
-        scale = textures.scales[self._layer_of_vertex]
-        shift = textures.shifts[self._layer_of_vertex]
-        corners = np.empty((len(local), 6))
-        corners[:, :2] = (local[:, :2] * w[:, None]) * camera.K[[0, 1], [0, 1]] + camera.K[:2, 2]
-        corners[:, 2] = w
-        corners[:, 3] = w * self._vertices[:, 2]
-        corners[:, 4:] = (self._pixels * scale + shift) * corners[:, 3:4]
-        triangles, layer_starts = self._triangles, self._layer_starts
-        if not drawn.all():
-            kept = drawn[triangles].all(1)
-            layer_starts = np.concatenate([[0], np.cumsum(kept)])[layer_starts]
-            triangles = triangles[kept]
+        corners = project(
+            self._vertices,
+            self._pixels,
+            self._layer_of_vertex,
+            scales=textures.scales,
+            shifts=textures.shifts,
+            world_to_camera=np.linalg.inv(camera.camera_to_world),
+            K=camera.K,
+            near=NEAR,
+        )
         rgb, alpha, disparity = rasterise(
             corners,
-            triangles,
-            layer_starts,
+            self._triangles,
+            self._layer_starts,
             texels=textures.texels,
             texel_starts=textures.starts,
             texture_sizes=textures.sizes,
@@ -114,7 +127,10 @@ class Renderer:
         if scale not in self._textures:
             if len(self._textures) == TEXTURE_SETS:
                 self._textures.pop(next(iter(self._textures)))
-            self._textures[scale] = _prepare(scene, scale)
+            made = _prepare(scene, scale)
+            if self._device is not None:
+                made = _Textures(*(_on(self._device, array) for array in vars(made).values()))
+            self._textures[scale] = made
         return self._textures[scale]
 
 
@@ -136,16 +152,23 @@ def render_meshes(scene: Scene, camera: Camera) -> Frame:
 class _Textures:
     """The premultiplied textures of all layers, one after the other."""
 
-    texels: Array
+    texels: AnyArray
     """(k, 4) float32."""
-    starts: Array
+    starts: AnyArray
     """(layers,) int64: where each begins."""
-    sizes: Array
+    sizes: AnyArray
     """(layers, 2) int64: height and width."""
-    scales: Array
+    scales: AnyArray
     """(layers, 2): texels, with centres at whole numbers, are processing pixels * scale + shift."""
-    shifts: Array
+    shifts: AnyArray
     """(layers, 2)."""
+
+
+def _on(device: str, array: Array) -> AnyArray:
+    """A tensor of its own on this device."""
+    import torch
+
+    return torch.as_tensor(array).to(device, copy=True)
 
 
 def _prepare(scene: Scene, scale: float) -> _Textures:

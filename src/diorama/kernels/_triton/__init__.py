@@ -7,6 +7,7 @@ graph. Under ``TRITON_INTERPRET=1`` Triton runs on the CPU, slowly, for tests.
 
 import os
 
+from diorama.arrays import Array
 from diorama.errors import InputError
 from diorama.extras import check_extra
 
@@ -27,3 +28,14 @@ def launching_on(tensor: torch.Tensor) -> torch.cuda.device_of:
             "pass tensor.numpy() or tensor.cuda()"
         )
     return torch.cuda.device_of(tensor)
+
+
+def upload(array: Array | torch.Tensor, like: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A few numbers, such as a camera's, on the device of `like`, without waiting for it.
+
+    What is there already is only converted; so pass tensors where a graph is to be captured.
+    """
+    tensor = torch.as_tensor(array)
+    if like.is_cuda and not tensor.is_cuda:
+        tensor = tensor.pin_memory()
+    return tensor.to(like.device, dtype, non_blocking=True).contiguous()

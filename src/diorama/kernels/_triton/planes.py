@@ -5,7 +5,7 @@ import triton
 import triton.language as tl
 
 from diorama.arrays import Array
-from diorama.kernels._triton import launching_on
+from diorama.kernels._triton import launching_on, upload
 
 ROWS, COLUMNS = 8, 32  # output pixels of a program: it stops when nothing shines through them
 
@@ -31,8 +31,8 @@ def composite(
         _composite[(triton.cdiv(width, COLUMNS), triton.cdiv(height, ROWS))](
             tiles.reshape(-1).view(torch.int32),
             tile_index,
-            torch.as_tensor(homographies, dtype=torch.float32, device=device).contiguous(),
-            torch.as_tensor(depths, dtype=torch.float32, device=device).contiguous(),
+            upload(homographies, tiles, torch.float32),
+            upload(depths, tiles, torch.float32),
             rgb,
             alpha,
             disparity,

@@ -1,0 +1,49 @@
+"""Compile the Triton twins for GPUs that are not here; run as a program by test_kernels_gpu.py.
+
+Triton brings the whole compiler with it: only loading what it made needs a GPU. Every launch that
+the public functions make is compiled, with the argument types that it has there, and none is run.
+"""
+
+import contextlib
+import sys
+from types import SimpleNamespace
+
+from card_scene import card_scene
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from triton.runtime.jit import JITFunction
+
+from diorama.kernels import _triton as twins
+from diorama.mpi import build_mpi, render_mpi
+from diorama.render import Renderer
+
+compiled: list[str] = []
+launch = JITFunction.run
+
+
+def compile_only(self: JITFunction, *args, grid, warmup=False, **options):
+    kernel = launch(self, *args, grid=grid, warmup=True, **options)
+    assert kernel.asm["cubin"]
+    compiled.append(self.fn.__name__)
+    return kernel
+
+
+def main(capability: int) -> None:
+    target = GPUTarget("cuda", capability, 32)
+    driver.set_active(
+        SimpleNamespace(
+            get_current_device=lambda: 0,
+            get_current_stream=lambda device: 0,
+            get_current_target=lambda: target,
+        )
+    )
+    JITFunction.run = compile_only
+    twins.launching_on = lambda tensor: contextlib.nullcontext()
+    scene = card_scene(97, 71)
+    render_mpi(build_mpi(scene.layers, scene.camera, num_planes=8).to("cpu"), scene.camera)
+    Renderer(scene, device="cpu")(scene.camera)
+    print(*compiled)  # noqa: T201, read by the test
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
