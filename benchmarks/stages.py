@@ -2,17 +2,24 @@
 
 Three fresh processes make a scene and a page of the same 1920x1080 photo: one with an empty kernel
 cache (what a newcomer waits for), one with a warm cache, and one that repeats the work to time each
-stage warm (median). Photos are read from `--data` (the first of kind ``photo`` with at least two
-megapixels), or the bundled one is used.
+stage warm (medians). ``sizes.py`` tells how time and memory grow with the photo.
+
+``ms`` is time, ``cpu_ms`` the same summed over threads, ``peak_mb`` the resident peak while the
+stage ran, of which earlier stages hold a part. ``scene`` is photo to scene, import included, before
+meshes and encoding; ``whole`` is everything. Photos are read from `--data` (the first of kind
+``photo`` with at least two megapixels), or the bundled one is used.
 """
 
 import itertools
 import json
+import math
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -21,28 +28,22 @@ import cv2
 
 DEMO = Path(__file__).parents[1] / "src" / "diorama" / "data" / "demo.jpg"
 
+SCENE = ("import", "photo", "depth", "masks", "harmonise", "layers", "inpaint")
+"""The stages of ``scene``; more follow."""
+
 
 def main() -> None:
     args = common.arguments(__doc__ or "", needs_data=False)
     result = common.Result("stages")
+    source = choose(args.data)
     with tempfile.TemporaryDirectory() as folder:
         photo = Path(folder) / "photo.jpg"
-        source = choose(args.data)
-        write_1080p(source, photo)
         cache = {"NUMBA_CACHE_DIR": str(Path(folder) / "kernels")}
-        for name, repeats in (
-            ("first run", 1),
-            ("fresh process", 1),
-            ("warm", 2 if args.quick else 5),
-        ):
-            measured = in_fresh_process(photo, repeats, cache)
-            for stage, ms in measured["ms"].items():
-                result.add(source.name, f"{stage}, {name}", {"ms": ms})
-            result.add(
-                source.name,
-                f"whole, {name}",
-                {"ms": sum(measured["ms"].values()), "peak_mb": measured["peak_mb"]},
-            )
+        write_photo(source, photo, 1920, 1080)
+        warm = 2 if args.quick else 5
+        for name, repeats in (("first run", 1), ("fresh process", 1), ("warm", warm)):
+            for stage, metrics in in_fresh_process(photo, 1920, repeats, cache).items():
+                result.add(source.name, f"{stage}, {name}", metrics)
     result.finish(args)
 
 
@@ -54,55 +55,99 @@ def choose(data: Path | None) -> Path:
     return DEMO
 
 
-def write_1080p(source: Path, target: Path) -> None:
-    """The photo's middle, 1920x1080."""
+def write_photo(source: Path, target: Path, width: int, height: int) -> None:
+    """The photo's middle at this size."""
     picture = cv2.imread(str(source))
     assert picture is not None
-    height, width = picture.shape[:2]
-    scale = max(1920 / width, 1080 / height)
-    picture = cv2.resize(picture, (round(width * scale), round(height * scale)))
-    top, left = (picture.shape[0] - 1080) // 2, (picture.shape[1] - 1920) // 2
-    cv2.imwrite(str(target), picture[top : top + 1080, left : left + 1920])
+    scale = max(width / picture.shape[1], height / picture.shape[0])
+    size = math.ceil(picture.shape[1] * scale), math.ceil(picture.shape[0] * scale)
+    filtering = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    picture = cv2.resize(picture, size, interpolation=filtering)
+    top, left = (size[1] - height) // 2, (size[0] - width) // 2
+    cv2.imwrite(str(target), picture[top : top + height, left : left + width])
 
 
-def in_fresh_process(photo: Path, repeats: int, environment: dict[str, str]) -> dict:
+def in_fresh_process(
+    photo: Path, size: int, repeats: int, environment: dict[str, str]
+) -> dict[str, dict[str, float]]:
     """Run `measure` in a process of its own and return what it printed."""
     run = subprocess.run(
-        [sys.executable, __file__, "--measure", str(photo), str(repeats)],
+        [sys.executable, __file__, "--measure", str(photo), str(size), str(repeats)],
         env={**os.environ, **environment},
         check=True,
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
     )
     return json.loads(run.stdout)
 
 
-def measure(photo: Path, repeats: int) -> None:
-    """Make scene and page `repeats` times; print median milliseconds a stage and peak memory."""
-    begin = time.perf_counter()
+def measure(photo: Path, size: int, repeats: int) -> None:
+    """Make scene and page `repeats` times; print what each stage took."""
+    runs: list[dict[str, dict[str, float]]] = []
+    for _ in range(repeats):
+        marks = [("import", *usage())]
+        make(photo, size, lambda stage, marks=marks: marks.append((stage, *usage())))
+        marks.append(("end", *usage()))
+        run = {}
+        for (stage, begin, cpu, _), (_, end, cpu_end, peak) in itertools.pairwise(marks):
+            run[stage] = {
+                "ms": (end - begin) * 1e3,
+                "cpu_ms": (cpu_end - cpu) * 1e3,
+                "peak_mb": peak,
+            }
+        run["scene"] = total([run[stage] for stage in SCENE])
+        run["whole"] = total([run[stage] for stage in run if stage != "scene"])
+        runs.append(run)
+    settled = runs[1:] or runs
+    print(
+        json.dumps(
+            {
+                stage: {
+                    name: median(run[stage][name] for run in settled) for name in settled[0][stage]
+                }
+                for stage in settled[0]
+            }
+        )
+    )
+
+
+def make(photo: Path, size: int, mark: Callable[[str], None]) -> None:
+    """A scene and its page, with a call of `mark` as each stage begins."""
+    from diorama.config import SceneConfig
     from diorama.pipeline import photo_to_scene
 
-    times: dict[str, list[float]] = {}
-    for _ in range(repeats):
-        marks: list[tuple[str, float]] = [("import", begin)]
-        scene = photo_to_scene(
-            photo, progress=lambda stage, m=marks: m.append((stage, time.perf_counter()))
-        )
-        marks.append(("mesh", time.perf_counter()))
-        _ = scene.meshes
-        marks.append(("html", time.perf_counter()))
-        with tempfile.TemporaryDirectory() as folder:
-            scene.export(Path(folder) / "scene.html")
-        marks.append(("end", time.perf_counter()))
-        for (stage, start), (_, end) in itertools.pairwise(marks):
-            times.setdefault(stage, []).append((end - start) * 1e3)
-        begin = time.perf_counter()
-    settled = {stage: median(values[1:] or values) for stage, values in times.items()}
-    print(json.dumps({"ms": settled, "peak_mb": common.peak_mb()}))
+    config = SceneConfig(max_size=size, texture_size=size)
+    scene = photo_to_scene(photo, config=config, progress=mark)
+    mark("mesh")
+    _ = scene.meshes
+    mark("render")
+    scene.render(scene.camera.at(*scene.view_box.corners()[0]))
+    mark("html")
+    with tempfile.TemporaryDirectory() as folder:
+        scene.export(Path(folder) / "scene.html")
+
+
+def total(stages: list[dict[str, float]]) -> dict[str, float]:
+    """Times added up, and the highest peak."""
+    return {
+        "ms": sum(stage["ms"] for stage in stages),
+        "cpu_ms": sum(stage["cpu_ms"] for stage in stages),
+        "peak_mb": max(stage["peak_mb"] for stage in stages),
+    }
+
+
+def usage() -> tuple[float, float, float]:
+    """Wall and CPU seconds, and the resident peak in megabytes since the last call, if told."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return time.perf_counter(), time.process_time(), common.peak_mb()
+    peak = re.search(r"VmHWM:\s*(\d+)", status.read_text())
+    Path("/proc/self/clear_refs").write_text("5")  # starts the peak again
+    return time.perf_counter(), time.process_time(), int(peak[1]) / 1024 if peak else math.nan
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--measure"]:
-        measure(Path(sys.argv[2]), int(sys.argv[3]))
+        measure(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
     else:
         main()
