@@ -19,7 +19,7 @@ from diorama.kernels.rasterise import project, rasterise
 from diorama.layers import Layer
 from diorama.runtime import run_tasks
 from diorama.scene import Scene
-from diorama.textures import Texture, layer_textures
+from diorama.textures import layer_textures
 
 NEAR = 1e-3
 """Triangles with a corner nearer than this or behind the camera, in scene units, are not drawn."""
@@ -176,41 +176,55 @@ def _prepare(scene: Scene, scale: float) -> _Textures:
     if scale > 1:
         longest = round(scale * max(scene.disparity.shape))
         fine = layer_textures(scene.photo, scene.layers, max_size=longest)
-        cuts = run_tasks([partial(_premultiplied, texture) for texture in fine])
+        boxes = [texture.box for texture in fine]
+        shapes = [texture.rgba.shape[:2] for texture in fine]
+        painters = [partial(_paint_bytes, texture.rgba) for texture in fine]
     else:
-        cuts = run_tasks([partial(_reduced, layer, scale) for layer in scene.layers])
-    pictures = [picture for picture, _ in cuts]
-    boxes = np.array([box for _, box in cuts], np.float64).reshape(-1, 4)
-    sizes = np.array([picture.shape[:2] for picture in pictures], np.int64).reshape(-1, 2)
-    lengths = sizes.prod(1)
-    scales = sizes[:, ::-1] / (boxes[:, 2:] - boxes[:, :2])
-    texels = [picture.reshape(-1, 4) for picture in pictures]
-    return _Textures(
-        texels=np.concatenate([np.zeros((0, 4), np.float32), *texels]),
-        starts=np.cumsum(lengths) - lengths,
-        sizes=sizes,
-        scales=scales,
-        shifts=-boxes[:, :2] * scales - 0.5,
-    )
+        boxes = run_tasks([partial(_box, layer, scale) for layer in scene.layers])
+        shapes = [
+            (max(1, round((bottom - top) * scale)), max(1, round((right - left) * scale)))
+            for left, top, right, bottom in boxes
+        ]
+        pairs = zip(scene.layers, boxes, strict=True)
+        painters = [partial(_paint_layer, layer, box) for layer, box in pairs]
+    edges = np.array(boxes, np.float64).reshape(-1, 4)
+    sizes = np.array(shapes, np.int64).reshape(-1, 2)
+    ends = np.cumsum(sizes.prod(1))
+    starts = ends - sizes.prod(1)
+    texels = np.empty((int(sizes.prod(1).sum()), 4), np.float32)
+    parts = [
+        texels[start:end].reshape(*shape, 4)
+        for start, end, shape in zip(starts, ends, shapes, strict=True)
+    ]
+    run_tasks([partial(paint, part) for paint, part in zip(painters, parts, strict=True)])
+    scales = sizes[:, ::-1] / (edges[:, 2:] - edges[:, :2])
+    return _Textures(texels, starts, sizes, scales, -edges[:, :2] * scales - 0.5)
 
 
-def _premultiplied(texture: Texture) -> tuple[Array, tuple[int, int, int, int]]:
-    rgba = texture.rgba.astype(np.float32) / 255
-    rgba[..., :3] *= rgba[..., 3:]
-    return rgba, texture.box
-
-
-def _reduced(layer: Layer, scale: float) -> tuple[Array, tuple[int, int, int, int]]:
-    """A layer's premultiplied colour, cut to where it is, at this size."""
+def _box(layer: Layer, scale: float) -> tuple[int, int, int, int]:
+    """left, top, right, bottom of where a layer is, with room for the filter at this size."""
     height, width = layer.disparity.shape
-    alpha = np.ascontiguousarray(layer.rgba[..., 3])
-    left, top, cut_width, cut_height = cv2.boundingRect((alpha > 0).astype(np.uint8))
+    seen = (layer.rgba[..., 3] > 0).view(np.uint8)
+    left, top, cut_width, cut_height = cv2.boundingRect(seen)
     margin = math.ceil(CLEAR_MARGIN_TEXELS / scale)
-    left, right = max(0, left - margin), min(width, left + cut_width + margin)
-    top, bottom = max(0, top - margin), min(height, top + cut_height + margin)
-    rgba = layer.rgba[top:bottom, left:right] * alpha[top:bottom, left:right, None]
-    rgba[..., 3] = alpha[top:bottom, left:right]
-    if scale < 1:
-        size = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
-        rgba = cv2.resize(rgba, size, interpolation=cv2.INTER_AREA)
-    return rgba, (left, top, right, bottom)
+    right, bottom = min(width, left + cut_width + margin), min(height, top + cut_height + margin)
+    return max(0, left - margin), max(0, top - margin), right, bottom
+
+
+def _paint_bytes(rgba: Array, texels: Array) -> None:
+    """Write straight bytes as premultiplied texels of their size."""
+    np.divide(rgba, np.float32(255), out=texels)
+    texels[..., :3] *= texels[..., 3:]
+
+
+def _paint_layer(layer: Layer, box: tuple[int, int, int, int], texels: Array) -> None:
+    """Write a layer's colour, cut to the box, as premultiplied texels of the size they have."""
+    left, top, right, bottom = box
+    straight = layer.rgba[top:bottom, left:right]
+    height, width = texels.shape[:2]
+    same = straight.shape == texels.shape
+    light = texels if same else np.empty(straight.shape, np.float32)
+    np.multiply(straight, straight[..., 3:], out=light)
+    light[..., 3] = straight[..., 3]
+    if not same:
+        cv2.resize(light, (width, height), dst=texels, interpolation=cv2.INTER_AREA)
