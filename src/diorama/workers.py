@@ -222,8 +222,10 @@ def _listen(connection: "Connection[Any, Any]", tasks: "queue.SimpleQueue[Any]")
     with contextlib.suppress(EOFError, OSError):
         while True:
             tasks.put(connection.recv())
-    tasks.put(None)
+    # In this order: a main thread that wakes up for nothing to do finds the signal pending, and
+    # never meets it while it takes its handler away.
     signal.raise_signal(signal.SIGTERM)
+    tasks.put(None)
     time.sleep(GRACE_SECONDS)
     _end(1)
 
