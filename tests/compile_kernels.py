@@ -8,12 +8,14 @@ import contextlib
 import sys
 from types import SimpleNamespace
 
+import torch
 from card_scene import card_scene
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from diorama.kernels import _triton as twins
+from diorama.kernels.harmonic import fill_harmonic
 from diorama.mpi import build_mpi, render_mpi
 from diorama.render import Renderer
 
@@ -42,6 +44,8 @@ def main(capability: int) -> None:
     scene = card_scene(97, 71)
     render_mpi(build_mpi(scene.layers, scene.camera, num_planes=8).to("cpu"), scene.camera)
     Renderer(scene, device="cpu")(scene.camera)
+    hole = torch.zeros((200, 300), dtype=torch.bool)
+    fill_harmonic(torch.zeros((200, 300, 1)), ~hole, hole, slopes=torch.zeros((200, 300, 2)))
     print(*compiled)  # noqa: T201, read by the test
 
 

@@ -16,7 +16,7 @@ hole and not the picture. Reference: Notay, "An aggregation-based algebraic mult
 import cv2
 import numpy as np
 
-from diorama.arrays import Array, Mask
+from diorama.arrays import AnyArray, Array, Mask, is_tensor
 
 COARSEST = 48
 """Unknowns below which a few sweeps solve a level."""
@@ -90,6 +90,37 @@ def solve_harmonic(
     if lost.any():
         result[lost] = nearest_values(values, known)[rows[lost], columns[lost]]
     return result
+
+
+def fill_harmonic(
+    values: AnyArray,
+    known: AnyArray,
+    hole: AnyArray,
+    *,
+    slopes: AnyArray | None = None,
+    tolerance: float = 1e-5,
+) -> AnyArray:
+    """Fill the hole; as `solve_harmonic`, but pictures in and out, so that a GPU need not count.
+
+    Args:
+        values: (H, W, C) float32; read where `known` only.
+        known: (H, W) bool.
+        hole: (H, W) bool, disjoint from `known`.
+        slopes: (H, W, 2) float32, du/dx and du/dy, read in the hole; 0 if not given.
+        tolerance: stop when the residual has fallen by this factor.
+
+    Returns:
+        (H, W, C) float32: `values` with the hole filled; a CUDA tensor if all arguments are. There
+        a part that touches nothing known takes the mean of what borders on the other parts.
+    """
+    if is_tensor(values):
+        from diorama.kernels._triton import harmonic as twin
+
+        return twin.fill_harmonic(values, known, hole, slopes=slopes, tolerance=tolerance)
+    filled = values.copy()
+    listed = None if slopes is None else slopes[hole]
+    filled[hole] = solve_harmonic(values, known, hole, slopes=listed, tolerance=tolerance)
+    return filled
 
 
 def nearest_values(values: Array, valid: Mask) -> Array:
