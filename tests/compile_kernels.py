@@ -16,6 +16,7 @@ from triton.runtime.jit import JITFunction
 
 from diorama.kernels import _triton as twins
 from diorama.kernels.harmonic import fill_harmonic
+from diorama.kernels.matting import matte_band
 from diorama.mpi import build_mpi, render_mpi
 from diorama.render import Renderer
 
@@ -46,6 +47,9 @@ def main(capability: int) -> None:
     Renderer(scene, device="cpu")(scene.camera)
     hole = torch.zeros((200, 300), dtype=torch.bool)
     fill_harmonic(torch.zeros((200, 300, 1)), ~hole, hole, slopes=torch.zeros((200, 300, 2)))
+    nowhere, flat = torch.zeros(hole.shape, dtype=torch.uint8), torch.zeros(hole.shape)
+    rgb = torch.zeros((*hole.shape, 3))
+    matte_band(rgb, nowhere, hole, flat, reach=9, sigma=3.3, color_noise=0.06)
     print(*compiled)  # noqa: T201, read by the test
 
 

@@ -17,6 +17,7 @@ from card_scene import card_scene
 from diorama.errors import InputError
 from diorama.extras import has_extra
 from diorama.kernels.harmonic import fill_harmonic
+from diorama.kernels.matting import matte_band
 from diorama.kernels.rasterise import rasterise
 from diorama.mpi import Mpi, build_mpi, render_mpi
 from diorama.render import Renderer
@@ -29,6 +30,7 @@ LEVEL = 1 / 255
 KERNELS = {
     *{"_composite", "_project", "_find", "_shade"},
     *{"_link", "_coarsen", "_invert", "_begin", "_smooth_down", "_restrict", "_bottom"},
+    *{"_mix", "_smooth"},
     *{"_black_up", "_red_up", "_advance", "_step", "_finish"},
 }
 
@@ -223,6 +225,50 @@ def test_fill_of_a_part_that_touches_nothing_known(device: str):
     arrays = [torch.as_tensor(a, device=device) for a in (values, known, hole)]
     (found,) = to_numpy(fill_harmonic(*arrays, slopes=torch.as_tensor(slopes, device=device)))
     assert found[4:7, 4:7].mean() == pytest.approx(0.5, abs=0.02), "the mean of the other's rim"
+
+
+# --- matting ---
+
+
+def test_matte(device: str):
+    import torch
+
+    random = np.random.default_rng(4)
+    y, x = np.mgrid[:23, :40]
+    signed = (9 - np.hypot(y - 11.3, x - 18.6)).astype(np.float32)
+    band = abs(signed) < 2
+    certain = np.where(band, 0, np.where(signed > 0, 1, 2)).astype(np.uint8)
+    certain[:, 34:] = 0
+    certain[11, 10] = 1  # a ridge, in the band
+    cover = np.clip(signed / 3 + 0.5, 0, 1)[..., None]
+    rgb = (cover * [0.9, 0.4, 0.2] + (1 - cover) * [0.1, 0.5, 0.7]).astype(np.float32)
+    rgb += random.normal(0, 0.02, rgb.shape).astype(np.float32)
+    settings = {"reach": 4, "sigma": 2.0, "color_noise": 0.06}
+    arrays = [rgb, certain, band, signed]
+    expected = matte_band(*arrays, **settings)
+    tensors = [torch.as_tensor(a, device=device) for a in arrays]
+    found = to_numpy(*matte_band(*tensors, **settings))
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == b.dtype == np.float32
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    assert np.abs(found[0] - cover[..., 0])[band].mean() < 0.15, "nearly the true mixture"
+
+
+def test_matte_without_one_side(device: str):
+    import torch
+
+    rgb = np.random.default_rng(5).random((9, 12, 3)).astype(np.float32)
+    certain = np.zeros((9, 12), np.uint8)
+    certain[0, 0] = 1
+    band = np.zeros((9, 12), bool)
+    band[1:3, 2:] = True
+    signed = np.linspace(-2, 2, 108, dtype=np.float32).reshape(9, 12)
+    arrays = [rgb, certain, band, signed]
+    settings = {"reach": 3, "sigma": 1.5, "color_noise": 0.06}
+    tensors = [torch.as_tensor(a, device=device) for a in arrays]
+    found = to_numpy(*matte_band(*tensors, **settings))
+    for a, b in zip(found, matte_band(*arrays, **settings), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 # --- compiling ---

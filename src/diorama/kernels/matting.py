@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from diorama.arrays import Array, Rgb
+from diorama.arrays import AnyArray, Array, Rgb, is_tensor
 from diorama.runtime import run_bands
 
 PIXELS_PER_TASK = 8192
@@ -102,3 +102,52 @@ def smooth_alpha(
         band_rows=PIXELS_PER_TASK,
     )
     return out
+
+
+def matte_band(
+    rgb: AnyArray,
+    certain: AnyArray,
+    band: AnyArray,
+    signed_distance: AnyArray,
+    *,
+    reach: int,
+    sigma: float,
+    color_noise: float,
+) -> tuple[AnyArray, AnyArray]:
+    """Mix and smooth a band's alpha: pictures in and out, so that a GPU need not list its pixels.
+
+    Args:
+        rgb: (H, W, 3) float32.
+        certain: (H, W) uint8: 1 foreground, 2 background, 0 neither.
+        band: (H, W) bool: the pixels to solve.
+        signed_distance: (H, W) float32 in pixels, positive inside the foreground; read in the band.
+        reach: as `mix_alpha` has it; so are `sigma` and `color_noise`.
+        sigma: of the Gaussian, in pixels.
+        color_noise: in units of colour.
+
+    Returns:
+        alpha (H, W), outside the band 1 where foreground is certain and 0 elsewhere; F (H, W, 3),
+        outside the band `rgb`; both float32, and CUDA tensors if all arrays are.
+    """
+    if is_tensor(rgb):
+        from diorama.kernels._triton import matting as twin
+
+        settings = {"reach": reach, "sigma": sigma, "color_noise": color_noise}
+        return twin.matte_band(rgb, certain, band, signed_distance, **settings)
+    rows, columns = np.nonzero(band)
+    order = np.zeros(band.shape, np.int32)
+    order[rows, columns] = np.arange(len(rows), dtype=np.int32) + 1
+    mixed, trust, color = mix_alpha(
+        rgb,
+        certain,
+        rows,
+        columns,
+        signed_distance[rows, columns],
+        reach=reach,
+        sigma=sigma,
+        color_noise=color_noise,
+    )
+    alpha, foreground = (certain == 1).astype(np.float32), rgb.copy()
+    alpha[rows, columns] = smooth_alpha(rgb, order, certain, rows, columns, mixed, trust)
+    foreground[rows, columns] = color
+    return alpha, foreground
