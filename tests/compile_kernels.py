@@ -16,6 +16,7 @@ from triton.runtime.jit import JITFunction
 
 from diorama.kernels import _triton as twins
 from diorama.kernels.harmonic import fill_harmonic
+from diorama.kernels.mask_statistics import mask_statistics
 from diorama.kernels.matting import matte_band
 from diorama.mpi import build_mpi, render_mpi
 from diorama.render import Renderer
@@ -50,6 +51,8 @@ def main(capability: int) -> None:
     nowhere, flat = torch.zeros(hole.shape, dtype=torch.uint8), torch.zeros(hole.shape)
     rgb = torch.zeros((*hole.shape, 3))
     matte_band(rgb, nowhere, hole, flat, reach=9, sigma=3.3, color_noise=0.06)
+    for confidence in (None, flat):
+        mask_statistics(flat, hole.to(torch.int32), 2, confidence=confidence, samples=2048)
     print(*compiled)  # noqa: T201, read by the test
 
 

@@ -14,11 +14,14 @@ import numpy as np
 import pytest
 from card_scene import card_scene
 
+from diorama import layers
 from diorama.errors import InputError
 from diorama.extras import has_extra
 from diorama.kernels.harmonic import fill_harmonic
+from diorama.kernels.mask_statistics import mask_statistics
 from diorama.kernels.matting import matte_band
 from diorama.kernels.rasterise import rasterise
+from diorama.masks import Masks
 from diorama.mpi import Mpi, build_mpi, render_mpi
 from diorama.render import Renderer
 from diorama.scene import Scene
@@ -30,7 +33,7 @@ LEVEL = 1 / 255
 KERNELS = {
     *{"_composite", "_project", "_find", "_shade"},
     *{"_link", "_coarsen", "_invert", "_begin", "_smooth_down", "_restrict", "_bottom"},
-    *{"_mix", "_smooth"},
+    *{"_mix", "_smooth", "_summarise"},
     *{"_black_up", "_red_up", "_advance", "_step", "_finish"},
 }
 
@@ -225,6 +228,34 @@ def test_fill_of_a_part_that_touches_nothing_known(device: str):
     arrays = [torch.as_tensor(a, device=device) for a in (values, known, hole)]
     (found,) = to_numpy(fill_harmonic(*arrays, slopes=torch.as_tensor(slopes, device=device)))
     assert found[4:7, 4:7].mean() == pytest.approx(0.5, abs=0.02), "the mean of the other's rim"
+
+
+# --- mask statistics ---
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_mask_statistics(device: str, weighted: bool):
+    import torch
+
+    random = np.random.default_rng(6)
+    height, width = 40, 64
+    y, x = np.mgrid[:height, :width]
+    labels = (x // 22 + 3 * (y // 23)).astype(np.int32)
+    labels[3, 3:10] = 6  # too few pixels for a plane
+    labels[10:30, 40] = 7  # a line
+    disparity = 0.3 + 0.004 * x * (labels % 2) + random.normal(0, 0.004, labels.shape)
+    disparity[labels == 2] = 0.25
+    outliers = random.random(labels.shape) < 0.1
+    disparity = np.where(outliers, 0.9, disparity).astype(np.float32)
+    confidence = random.random(labels.shape).astype(np.float32) if weighted else None
+    masks = Masks(labels, np.arange(8, dtype=np.int32))
+    expected = vars(layers.mask_statistics(disparity, masks, confidence=confidence)).values()
+    tensors = [torch.as_tensor(a, device=device) for a in (disparity, labels)]
+    trust = None if confidence is None else torch.as_tensor(confidence, device=device)
+    samples = layers.SAMPLES_PER_MASK
+    found = mask_statistics(*tensors, 8, confidence=trust, samples=samples)
+    for a, b in zip(to_numpy(*found), expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-6, rtol=1e-6)
 
 
 # --- matting ---
