@@ -32,7 +32,7 @@ LEVEL = 1 / 255
 
 KERNELS = {
     *{"_composite", "_project", "_find", "_shade"},
-    *{"_link", "_coarsen", "_invert", "_begin", "_smooth_down", "_restrict", "_bottom"},
+    *{"_link", "_begin", "_coarsen", "_coarsen_bottom", "_restrict", "_bottom"},
     *{"_mix", "_smooth", "_summarise"},
     *{"_black_up", "_red_up", "_advance", "_step", "_finish"},
 }
@@ -188,7 +188,7 @@ def holes(height, width):
     return ~hole & ~occluder, hole & ~occluder
 
 
-@pytest.mark.parametrize(("size", "bottom"), [((37, 52), 64), ((31, 45), 8), ((17, 2), 64)])
+@pytest.mark.parametrize(("size", "bottom"), [((31, 45), 8), ((17, 2), 64)])
 def test_fill(device: str, size: tuple[int, int], bottom: int, monkeypatch: pytest.MonkeyPatch):
     import torch
 
@@ -197,9 +197,9 @@ def test_fill(device: str, size: tuple[int, int], bottom: int, monkeypatch: pyte
     # A small one, so that several levels are launched one by one.
     monkeypatch.setattr(twin, "BOTTOM", bottom)
     random = np.random.default_rng(1)
-    known, hole = holes(*size)
-    values = random.random((*size, 1)).astype(np.float32)
-    slopes = random.uniform(-0.01, 0.01, (*size, 2)).astype(np.float32)
+    known, hole = (mask[None] for mask in holes(*size))
+    values = random.random((1, *size, 1)).astype(np.float32)
+    slopes = random.uniform(-0.01, 0.01, (1, *size, 2)).astype(np.float32)
     arrays = [values, known, hole]
     tensors = [torch.as_tensor(a, device=device) for a in arrays]
     expected = fill_harmonic(*arrays, slopes=slopes)
@@ -208,14 +208,17 @@ def test_fill(device: str, size: tuple[int, int], bottom: int, monkeypatch: pyte
     np.testing.assert_array_equal(found[~hole], values[~hole])
 
 
-def test_fill_of_several_channels_without_slopes(device: str):
+def test_fill_of_several_pictures_and_channels(device: str):
     import torch
 
-    known, hole = holes(20, 32)
-    values = np.random.default_rng(2).random((20, 32, 2)).astype(np.float32)
+    first, second = holes(12, 20), holes(20, 12)
+    known = np.stack([first[0], second[0].T])
+    hole = np.stack([first[1], second[1].T])
+    values = np.random.default_rng(2).random((2, 12, 20, 2)).astype(np.float32)
     arrays = [values, known, hole]
-    (found,) = to_numpy(fill_harmonic(*(torch.as_tensor(a, device=device) for a in arrays)))
-    np.testing.assert_allclose(found, fill_harmonic(*arrays), atol=1e-4)
+    tensors = [torch.as_tensor(a, device=device) for a in arrays]
+    (found,) = to_numpy(fill_harmonic(*tensors, tolerance=1e-3))
+    np.testing.assert_allclose(found, fill_harmonic(*arrays), atol=2e-3)
 
 
 def test_fill_of_a_part_that_touches_nothing_known(device: str):
@@ -223,11 +226,11 @@ def test_fill_of_a_part_that_touches_nothing_known(device: str):
 
     known, hole = np.ones((12, 16), bool), np.zeros((12, 16), bool)
     known[2:9, 2:9], hole[4:7, 4:7], hole[5, 12:], known[5, 12:] = False, True, True, False
-    values = np.full((12, 16, 1), 0.5, np.float32)
-    slopes = np.full((12, 16, 2), 0.01, np.float32) * hole[..., None]
-    arrays = [torch.as_tensor(a, device=device) for a in (values, known, hole)]
+    values = np.full((1, 12, 16, 1), 0.5, np.float32)
+    slopes = np.full((1, 12, 16, 2), 0.01, np.float32)
+    arrays = [torch.as_tensor(a, device=device) for a in (values, known[None], hole[None])]
     (found,) = to_numpy(fill_harmonic(*arrays, slopes=torch.as_tensor(slopes, device=device)))
-    assert found[4:7, 4:7].mean() == pytest.approx(0.5, abs=0.02), "the mean of the other's rim"
+    assert found[0, 4:7, 4:7].mean() == pytest.approx(0.5, abs=0.02), "the mean of the other's rim"
 
 
 # --- mask statistics ---
@@ -248,12 +251,12 @@ def test_mask_statistics(device: str, weighted: bool):
     outliers = random.random(labels.shape) < 0.1
     disparity = np.where(outliers, 0.9, disparity).astype(np.float32)
     confidence = random.random(labels.shape).astype(np.float32) if weighted else None
-    masks = Masks(labels, np.arange(8, dtype=np.int32))
+    masks = Masks(labels=labels, ids=np.arange(8, dtype=np.int32))
     expected = vars(layers.mask_statistics(disparity, masks, confidence=confidence)).values()
-    tensors = [torch.as_tensor(a, device=device) for a in (disparity, labels)]
+    values, rows = (torch.as_tensor(a, device=device) for a in (disparity, labels))
     trust = None if confidence is None else torch.as_tensor(confidence, device=device)
     samples = layers.SAMPLES_PER_MASK
-    found = mask_statistics(*tensors, 8, confidence=trust, samples=samples)
+    found = mask_statistics(values, rows, 8, confidence=trust, samples=samples)
     for a, b in zip(to_numpy(*found), expected, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-6, rtol=1e-6)
 

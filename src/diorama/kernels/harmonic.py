@@ -100,26 +100,29 @@ def fill_harmonic(
     slopes: AnyArray | None = None,
     tolerance: float = 1e-5,
 ) -> AnyArray:
-    """Fill the hole; as `solve_harmonic`, but pictures in and out, so that a GPU need not count.
+    """Fill the holes of several pictures; as `solve_harmonic`, but a GPU need not count pixels.
 
     Args:
-        values: (H, W, C) float32; read where `known` only.
-        known: (H, W) bool.
-        hole: (H, W) bool, disjoint from `known`.
-        slopes: (H, W, 2) float32, du/dx and du/dy, read in the hole; 0 if not given.
+        values: (L, H, W, C) float32; read where `known` only.
+        known: (L, H, W) bool.
+        hole: (L, H, W) bool, disjoint from `known`.
+        slopes: (L, H, W, 2) float32, du/dx and du/dy, one in each part of a hole; 0 if not given.
         tolerance: stop when the residual has fallen by this factor.
 
     Returns:
-        (H, W, C) float32: `values` with the hole filled; a CUDA tensor if all arguments are. There
-        a part that touches nothing known takes the mean of what borders on the other parts.
+        (L, H, W, C) float32: `values` with the holes filled; a CUDA tensor if all arguments are.
+        There a part that touches nothing known takes the mean of what borders on the other parts.
     """
     if is_tensor(values):
         from diorama.kernels._triton import harmonic as twin
 
         return twin.fill_harmonic(values, known, hole, slopes=slopes, tolerance=tolerance)
     filled = values.copy()
-    listed = None if slopes is None else slopes[hole]
-    filled[hole] = solve_harmonic(values, known, hole, slopes=listed, tolerance=tolerance)
+    for n, gap in enumerate(hole):
+        listed = None if slopes is None else slopes[n][gap]
+        filled[n][gap] = solve_harmonic(
+            values[n], known[n], gap, slopes=listed, tolerance=tolerance
+        )
     return filled
 
 

@@ -4,11 +4,10 @@ The numba kernel lists the hole's pixels; to know how many there are would mean 
 device. Here every level of the multigrid is a whole picture, half as large as the one before, and
 programs whose tile holds nothing of the hole return at once, so the bytes moved still follow the
 hole. Red-black Gauss-Seidel takes the place of the sweeps in order: red (even x + y) and black
-pixels border only on each other, so each colour is one launch. The number of launches is fixed;
-once the residual is small enough they find nothing to do.
+pixels border only on each other, so each colour is one launch; on the way down both are the launch
+that restricts what they leave. The number of launches is fixed, and the same for one picture as for
+several; once a picture's residual is small enough they find nothing to do there.
 """
-
-from functools import cache
 
 import torch
 import triton
@@ -23,13 +22,14 @@ ROWS, COLUMNS = 16, 64
 """A tile."""
 
 BOTTOM = 64
-"""Levels of at most so many rows and columns are all done by one program."""
+"""Levels of at most so many rows and columns are all done by one program, a power of 2."""
 
 COARSEST = 4
 """Rows and columns of the last level, which a few sweeps solve."""
 
+SUMS = tl.constexpr(3 * ITERATIONS + 3)
 HOLD = tl.constexpr(1e-6)
-SWEEPS = tl.constexpr(8)
+SWEEPS = tl.constexpr(4)
 
 
 def fill_harmonic(
@@ -41,127 +41,128 @@ def fill_harmonic(
     tolerance: float = 1e-5,
 ) -> torch.Tensor:
     """See `diorama.kernels.harmonic.fill_harmonic`."""
-    height, width, channels = values.shape
+    num, height, width, channels = values.shape
     device = values.device
     sizes = _levels(height, width)
-    table, total = _table(height, width, device)
-    first_bottom = next(i for i, (h, w) in enumerate(sizes) if i and max(h, w) <= BOTTOM)
-    starts = [0]
-    for h, w in sizes:
-        starts.append(starts[-1] + h * w)
+    bottom = next(i for i, (h, w) in enumerate(sizes) if i and max(h, w) <= BOTTOM)
     values, known, hole = values.contiguous(), known.contiguous(), hole.contiguous()
-    slopes = None if slopes is None else slopes.contiguous()
     filled = torch.empty_like(values)
+    solves = num * channels
+    block = (ROWS, COLUMNS)
 
-    def grid(level: int) -> tuple[int, int]:
+    def grid(level: int, deep: int = solves) -> tuple[int, int, int]:
         h, w = sizes[level]
-        return triton.cdiv(w, COLUMNS), triton.cdiv(h, ROWS)
+        return triton.cdiv(w, COLUMNS), triton.cdiv(h, ROWS), deep
+
+    # What the bottom's program works on is one array: level after level.
+    ends = [0]
+    for h, w in sizes[bottom:]:
+        ends.append(ends[-1] + h * w)
+
+    def pyramid(deep: int) -> list[torch.Tensor]:
+        upper = [torch.zeros((deep, h * w), device=device) for h, w in sizes[:bottom]]
+        return [*upper, torch.zeros((deep, ends[-1]), device=device)]
 
     with launching_on(values):
-        fixed, right, down, inverse = (torch.zeros(total, device=device) for _ in range(4))
-        tiles = [x * y for x, y in map(grid, range(first_bottom))]
-        active = torch.zeros(sum(tiles), dtype=torch.int8, device=device)
-        flags = [active[sum(tiles[:i]) :] for i in range(first_bottom)]
-        pull = torch.zeros((channels, height, width), device=device)
-        block = (ROWS, COLUMNS)
-        _link[grid(0)](
+        fixed, right, down, inverse = (pyramid(num) for _ in range(4))
+        residual, v = pyramid(solves), pyramid(solves)
+        tiles = [grid(level)[0] * grid(level)[1] for level in range(bottom)]
+        active = [torch.empty((num, n), dtype=torch.int8, device=device) for n in tiles]
+        solution, old, new, product = (
+            torch.zeros((solves, height * width), device=device) for _ in range(4)
+        )
+        # Of the rim: known values and their number. Of every iteration: r.z, p.Ap, r.r before it.
+        rim = torch.zeros((solves, 2), device=device)
+        sums = torch.zeros((solves, ITERATIONS + 1, 3), device=device)
+        finest = (right[0], down[0], inverse[0])
+        _link[grid(0, num)](
             values,
             known,
             hole,
-            values if slopes is None else slopes,
-            fixed,
-            right,
-            down,
-            pull,
+            values if slopes is None else slopes.contiguous(),
+            fixed[0],
+            *finest,
+            residual[0],
+            active[0],
+            rim,
             height,
             width,
             channels,
             slopes is not None,
             *block,
         )
-        for level, (h, w) in enumerate(sizes):
-            here = starts[level]
-            args = (fixed[here:], right[here:], down[here:])
-            if level + 1 < len(sizes):
-                there = starts[level + 1]
-                coarse = (fixed[there:], right[there:], down[there:])
-                _coarsen[grid(level + 1)](*args, *coarse, h, w, *sizes[level + 1], *block)
-            flag = flags[level] if level < first_bottom else active
-            _invert[grid(level)](*args, inverse[here:], flag, h, w, level < first_bottom, *block)
-        rim = fixed[: height * width].sum()
-        for channel in range(channels):
-            # Counted from the mean of the rim, what float32 must resolve is small.
-            base = _rim_sum(values[..., channel], known, hole) / rim.clamp(min=1)
-            solution = torch.zeros((height, width), device=device)
-            residual, x = torch.zeros(total, device=device), torch.zeros(total, device=device)
-            directions = [torch.zeros(height * width, device=device) for _ in range(2)]
-            product = torch.zeros(height * width, device=device)
-            # Of every iteration: r.z, p.Ap, and r.r before it.
-            sums = torch.zeros((ITERATIONS + 1, 3), device=device)
-            level0 = (right, down, inverse)
-            _begin[grid(0)](
-                pull[channel],
-                fixed,
-                inverse,
-                base,
-                rim,
-                residual,
-                sums,
-                flags[0],
-                height,
-                width,
+        _begin[grid(0)](
+            fixed[0],
+            inverse[0],
+            rim,
+            residual[0],
+            sums,
+            active[0],
+            height,
+            width,
+            channels,
+            *block,
+        )
+        for level in range(bottom):
+            to = level + 1
+            _coarsen[grid(to, num)](
+                fixed[level],
+                right[level],
+                down[level],
+                fixed[to],
+                right[to],
+                down[to],
+                inverse[to],
+                active[to] if to < bottom else active[0],
+                *sizes[level],
+                *sizes[to],
+                fixed[to].stride(0),
+                to < bottom,
                 *block,
             )
-            for turn in range(ITERATIONS):
-                state = (sums, turn, tolerance * tolerance)
-                for level in range(first_bottom):
-                    here, there = starts[level], starts[level + 1]
-                    links = (right[here:], down[here:], inverse[here:])
-                    h, w = sizes[level]
-                    _smooth_down[grid(level)](
-                        *links, residual[here:], x[here:], *state, flags[level], h, w, *block
-                    )
-                    _restrict[grid(level + 1)](
-                        *links[:2],
-                        x[here:],
-                        residual[there:],
-                        *state,
-                        h,
-                        w,
-                        *sizes[level + 1],
-                        *block,
-                    )
-                _bottom[(1,)](*level0, residual, x, table, *state, first_bottom, len(sizes), BOTTOM)
-                for level in reversed(range(first_bottom)):
-                    here, there = starts[level], starts[level + 1]
-                    links = (right[here:], down[here:], inverse[here:])
-                    h, w = sizes[level]
-                    finest = level == 0
-                    args = (*links, residual[here:], x[here:])
-                    last = (*state, flags[level], h, w, sizes[level + 1][1])
-                    _black_up[grid(level)](*args, x[there:], *last, *block)
-                    _red_up[grid(level)](*args, *last, finest, *block)
-                old, new = directions[turn % 2], directions[1 - turn % 2]
-                _advance[grid(0)](
-                    *level0, x, old, new, product, *state, flags[0], height, width, *block
+        levels = len(sizes) - bottom
+        geometry = (fixed[bottom], right[bottom], down[bottom], inverse[bottom])
+        _coarsen_bottom[(num,)](*geometry, *sizes[bottom], ends[-1], levels, BOTTOM // 2)
+        for turn in range(ITERATIONS):
+            state = (sums, turn, tolerance * tolerance)
+            for level in range(bottom):
+                _restrict[grid(level + 1)](
+                    right[level],
+                    down[level],
+                    inverse[level],
+                    residual[level],
+                    residual[level + 1],
+                    inverse[level + 1],
+                    *state,
+                    *sizes[level],
+                    *sizes[level + 1],
+                    residual[level + 1].stride(0),
+                    channels,
+                    *block,
                 )
-                _step[grid(0)](
-                    new, product, solution, residual, *state, flags[0], height, width, *block
-                )
-            _finish[grid(0)](
-                values, hole, solution, base, filled, channel, channels, height, width, *block
+            _bottom[(solves,)](
+                *geometry[1:],
+                residual[bottom],
+                v[bottom],
+                *state,
+                *sizes[bottom],
+                ends[-1],
+                levels,
+                channels,
+                BOTTOM // 2,
             )
+            for level in reversed(range(bottom)):
+                args = (right[level], down[level], inverse[level], residual[level], v[level])
+                last = (*state, active[level], *sizes[level])
+                coarse = (sizes[level + 1][1], v[level + 1].stride(0))
+                _black_up[grid(level)](*args, v[level + 1], *last, *coarse, channels, *block)
+                _red_up[grid(level)](*args, *last, channels, level == 0, *block)
+            last = (*state, active[0], height, width)
+            _advance[grid(0)](*finest, v[0], old, new, product, *last, channels, *block)
+            _step[grid(0)](new, product, solution, residual[0], *last, channels, *block)
+            old, new = new, old
+        _finish[grid(0)](values, hole, solution, rim, filled, height, width, channels, *block)
     return filled
-
-
-def _rim_sum(values: torch.Tensor, known: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
-    """The sum of known values over the links between them and the hole."""
-    links = torch.zeros(hole.shape, dtype=torch.float32, device=hole.device)
-    links[1:] += hole[:-1]
-    links[:-1] += hole[1:]
-    links[:, 1:] += hole[:, :-1]
-    links[:, :-1] += hole[:, 1:]
-    return torch.where(known, values * links, 0.0).sum()
 
 
 def _levels(height: int, width: int) -> list[tuple[int, int]]:
@@ -169,16 +170,6 @@ def _levels(height: int, width: int) -> list[tuple[int, int]]:
     while len(sizes) == 1 or max(sizes[-1]) > COARSEST:
         sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
     return sizes
-
-
-@cache
-def _table(height: int, width: int, device: torch.device) -> tuple[torch.Tensor, int]:
-    """Start, height and width of every level (levels, 3) int32, and the size of all together."""
-    rows, start = [], 0
-    for h, w in _levels(height, width):
-        rows.append((start, h, w))
-        start += h * w
-    return torch.tensor(rows, dtype=torch.int32, device=device), start
 
 
 @triton.jit
@@ -189,8 +180,9 @@ def _place(ROWS: tl.constexpr, COLUMNS: tl.constexpr):
 
 
 @triton.jit
-def _tile():
-    return tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)
+def _tile(picture):
+    tiles = tl.num_programs(0) * tl.num_programs(1)
+    return picture * tiles + tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)
 
 
 @triton.jit
@@ -226,177 +218,46 @@ def _product(a, b, at, has):
 
 
 @triton.jit
-def _link(
-    values,  # (H, W, C) float32
-    known,  # (H, W) bool
-    hole,  # (H, W) bool
-    slopes,  # (H, W, 2) float32
-    fixed,  # out: (H, W) float32: known neighbours of a hole pixel
-    right,  # out: (H, W) float32: 1 where a hole pixel's right neighbour is in the hole too
-    down,  # out: (H, W) float32
-    pull,  # out: (C, H, W) float32: known values and slopes that pull on a hole pixel
-    height,
-    width,
-    CHANNELS: tl.constexpr,
-    SLOPES: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-):
-    y, x = _place(ROWS, COLUMNS)
-    mine = (y < height) & (x < width)
+def _relaxed(right, down, inverse, b, y, x, height, width, mask):
+    """A black pixel after both sweeps from zero; its red neighbours are b / diagonal."""
     at = y * width + x
-    mine = mine & (tl.load(hole + at, mask=mine, other=0) != 0)
-    if tl.max(tl.max(mine.to(tl.int32), 1), 0) > 0:
-        number = tl.zeros((ROWS, COLUMNS), tl.float32)
-        slope = tl.zeros((ROWS, COLUMNS), tl.float32)
-        for side in tl.static_range(4):
-            dx = -1 if side == 0 else (1 if side == 1 else 0)
-            dy = -1 if side == 2 else (1 if side == 3 else 0)
-            there = at + dy * width + dx
-            has = mine & (x + dx >= 0) & (x + dx < width) & (y + dy >= 0) & (y + dy < height)
-            beside = tl.load(known + there, mask=has, other=0) != 0
-            linked = tl.load(hole + there, mask=has, other=0) != 0
-            number += beside.to(tl.float32)
-            if side == 1:
-                tl.store(right + at, linked.to(tl.float32), mask=mine)
-            if side == 3:
-                tl.store(down + at, linked.to(tl.float32), mask=mine)
-            if SLOPES:
-                along = tl.load(slopes + 2 * at + side // 2, mask=mine, other=0.0)
-                slope -= tl.where(beside | linked, (dx + dy) * along, 0.0)
-        tl.store(fixed + at, number, mask=mine)
-        for channel in tl.static_range(CHANNELS):
-            total = slope
-            for side in tl.static_range(4):
-                dx = -1 if side == 0 else (1 if side == 1 else 0)
-                dy = -1 if side == 2 else (1 if side == 3 else 0)
-                there = at + dy * width + dx
-                has = mine & (x + dx >= 0) & (x + dx < width) & (y + dy >= 0) & (y + dy < height)
-                has = has & (tl.load(known + there, mask=has, other=0) != 0)
-                total += tl.load(values + there * CHANNELS + channel, mask=has, other=0.0)
-            tl.store(pull + channel * height * width + at, total, mask=mine)
-
-
-@triton.jit
-def _coarsen(
-    fixed,
-    right,
-    down,
-    coarse_fixed,  # out
-    coarse_right,  # out
-    coarse_down,  # out
-    height,
-    width,
-    coarse_height,
-    coarse_width,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-):
-    y, x = _place(ROWS, COLUMNS)
-    mine = (y < coarse_height) & (x < coarse_width)
-    at = 2 * y * width + 2 * x
-    has_right = mine & (2 * x + 1 < width)
-    has_below = mine & (2 * y + 1 < height)
-    has_both = has_right & has_below
-    total = tl.load(fixed + at, mask=mine, other=0.0)
-    total += tl.load(fixed + at + 1, mask=has_right, other=0.0)
-    total += tl.load(fixed + at + width, mask=has_below, other=0.0)
-    total += tl.load(fixed + at + width + 1, mask=has_both, other=0.0)
-    across = tl.load(right + at + 1, mask=has_right, other=0.0)
-    across += tl.load(right + at + width + 1, mask=has_both, other=0.0)
-    along = tl.load(down + at + width, mask=has_below, other=0.0)
-    along += tl.load(down + at + width + 1, mask=has_both, other=0.0)
-    to = y * coarse_width + x
-    tl.store(coarse_fixed + to, total, mask=mine)
-    # Piecewise constant interpolation makes the coarse level twice too stiff in 2D.
-    tl.store(coarse_right + to, across * 0.5, mask=mine)
-    tl.store(coarse_down + to, along * 0.5, mask=mine)
-
-
-@triton.jit
-def _invert(
-    fixed,
-    right,
-    down,
-    inverse,  # out: 1 / diagonal; 0 where there is nothing to solve
-    active,  # out: (tiles,) int8
-    height,
-    width,
-    FLAG: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-):
-    y, x = _place(ROWS, COLUMNS)
-    mine = (y < height) & (x < width)
-    at = y * width + x
-    diagonal = tl.load(fixed + at, mask=mine, other=0.0)
-    diagonal += tl.load(right + at, mask=mine, other=0.0) + tl.load(down + at, mask=mine, other=0.0)
-    diagonal += tl.load(right + at - 1, mask=mine & (x > 0), other=0.0)
-    diagonal += tl.load(down + at - width, mask=mine & (y > 0), other=0.0)
-    linked = diagonal > 0
-    value = tl.where(linked, 1.0 / (tl.where(linked, diagonal, 1.0) + HOLD), 0.0)
-    tl.store(inverse + at, value, mask=mine)
-    if FLAG:
-        tl.store(active + _tile(), tl.max(tl.max(linked.to(tl.int8), 1), 0))
-
-
-@triton.jit
-def _begin(
-    pull,
-    fixed,
-    inverse,
-    base,  # () float32: what the solution is counted from
-    rim,  # () float32: links to what is known; without any, nothing is solved
-    residual,  # out
-    sums,  # in, out
-    active,
-    height,
-    width,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-):
-    if tl.load(active + _tile()) != 0:
-        y, x = _place(ROWS, COLUMNS)
-        mine = (y < height) & (x < width)
-        at = y * width + x
-        value = tl.load(pull + at, mask=mine, other=0.0)
-        value -= tl.load(fixed + at, mask=mine, other=0.0) * tl.load(base)
-        value = tl.where(tl.load(inverse + at, mask=mine, other=0.0) > 0, value, 0.0)
-        value = tl.where(tl.load(rim) > 0, value, 0.0)
-        tl.store(residual + at, value, mask=mine)
-        tl.atomic_add(sums + 2, _total(value * value))
-
-
-@triton.jit
-def _down_sweep(right, down, inverse, b, out, y, x, height, width, mine):
-    """Red, then black, from zero: black reads its red neighbours' b / diagonal."""
-    at = y * width + x
-    black = mine & ((y + x) % 2 != 0)
-    own = tl.load(inverse + at, mask=mine, other=0.0)
-    value = tl.load(b + at, mask=mine, other=0.0)
-    has = black & (x > 0)
+    value = tl.load(b + at, mask=mask, other=0.0)
+    has = mask & (x > 0)
     value += tl.load(right + at - 1, mask=has, other=0.0) * _product(inverse, b, at - 1, has)
-    has = black & (x + 1 < width)
+    has = mask & (x + 1 < width)
     value += tl.load(right + at, mask=has, other=0.0) * _product(inverse, b, at + 1, has)
-    has = black & (y > 0)
+    has = mask & (y > 0)
     value += tl.load(down + at - width, mask=has, other=0.0) * _product(inverse, b, at - width, has)
-    has = black & (y + 1 < height)
+    has = mask & (y + 1 < height)
     value += tl.load(down + at, mask=has, other=0.0) * _product(inverse, b, at + width, has)
-    tl.store(out + at, value * own, mask=mine)
+    return value * tl.load(inverse + at, mask=mask, other=0.0)
 
 
 @triton.jit
-def _red_residual(right, down, v, y, x, height, width, mask):
-    """What `_down_sweep` leaves at red pixels: nothing is left at black ones."""
-    red = mask & (y < height) & (x < width) & ((y + x) % 2 == 0)
-    return _around(right, down, v, y, x, height, width, red)
-
-
-@triton.jit
-def _restrict_to(right, down, v, coarse_b, y, x, height, width, coarse_width, mine):
-    total = _red_residual(right, down, v, 2 * y, 2 * x, height, width, mine)
-    total += _red_residual(right, down, v, 2 * y + 1, 2 * x + 1, height, width, mine)
-    tl.store(coarse_b + y * coarse_width + x, total, mask=mine)
+def _restricted(right, down, inverse, b, y, x, height, width, mask):
+    """What the two sweeps leave in the 2x2 pixels at (y, x): nothing at the black ones."""
+    at = y * width + x
+    has_right, has_below = mask & (x + 1 < width), mask & (y + 1 < height)
+    above = _relaxed(right, down, inverse, b, y, x + 1, height, width, has_right)
+    below = _relaxed(right, down, inverse, b, y + 1, x, height, width, has_below)
+    # Its upper left pixel is red, and so is the lower right one.
+    total = tl.load(right + at, mask=has_right, other=0.0) * above
+    total += tl.load(down + at, mask=has_below, other=0.0) * below
+    has = mask & (x > 0)
+    value = _relaxed(right, down, inverse, b, y, x - 1, height, width, has)
+    total += tl.load(right + at - 1, mask=has, other=0.0) * value
+    has = mask & (y > 0)
+    value = _relaxed(right, down, inverse, b, y - 1, x, height, width, has)
+    total += tl.load(down + at - width, mask=has, other=0.0) * value
+    has_both = has_right & has_below
+    total += tl.load(right + at + width, mask=has_both, other=0.0) * below
+    total += tl.load(down + at + 1, mask=has_both, other=0.0) * above
+    has = has_both & (x + 2 < width)
+    value = _relaxed(right, down, inverse, b, y + 1, x + 2, height, width, has)
+    total += tl.load(right + at + width + 1, mask=has, other=0.0) * value
+    has = has_both & (y + 2 < height)
+    value = _relaxed(right, down, inverse, b, y + 2, x + 1, height, width, has)
+    return total + tl.load(down + at + width + 1, mask=has, other=0.0) * value
 
 
 @triton.jit
@@ -410,57 +271,264 @@ def _sweep(right, down, inverse, b, v, y, x, height, width, mask):
 
 
 @triton.jit
+def _corrected(inverse, b, coarse, y, x, width, coarse_width, has):
+    """A red pixel after its sweep on the way down, and the coarse level's correction."""
+    value = _product(inverse, b, y * width + x, has)
+    return value + tl.load(coarse + (y // 2) * coarse_width + x // 2, mask=has, other=0.0)
+
+
+@triton.jit
 def _corrected_sweep(right, down, inverse, b, v, coarse, y, x, height, width, coarse_width, mask):
-    """Black pixels, from red neighbours to which the coarse level's correction is added."""
+    """Black pixels, from red ones as they are once they are corrected."""
     at = y * width + x
-    row, up, low = (y // 2) * coarse_width, ((y - 1) // 2) * coarse_width, 0
-    low = ((y + 1) // 2) * coarse_width
     value = tl.load(b + at, mask=mask, other=0.0)
-    value += _around(right, down, v, y, x, height, width, mask)
     has = mask & (x > 0)
-    corrected = tl.load(coarse + row + (x - 1) // 2, mask=has, other=0.0)
-    value += tl.load(right + at - 1, mask=has, other=0.0) * corrected
+    red = _corrected(inverse, b, coarse, y, x - 1, width, coarse_width, has)
+    value += tl.load(right + at - 1, mask=has, other=0.0) * red
     has = mask & (x + 1 < width)
-    corrected = tl.load(coarse + row + (x + 1) // 2, mask=has, other=0.0)
-    value += tl.load(right + at, mask=has, other=0.0) * corrected
+    red = _corrected(inverse, b, coarse, y, x + 1, width, coarse_width, has)
+    value += tl.load(right + at, mask=has, other=0.0) * red
     has = mask & (y > 0)
-    corrected = tl.load(coarse + up + x // 2, mask=has, other=0.0)
-    value += tl.load(down + at - width, mask=has, other=0.0) * corrected
+    red = _corrected(inverse, b, coarse, y - 1, x, width, coarse_width, has)
+    value += tl.load(down + at - width, mask=has, other=0.0) * red
     has = mask & (y + 1 < height)
-    corrected = tl.load(coarse + low + x // 2, mask=has, other=0.0)
-    value += tl.load(down + at, mask=has, other=0.0) * corrected
+    red = _corrected(inverse, b, coarse, y + 1, x, width, coarse_width, has)
+    value += tl.load(down + at, mask=has, other=0.0) * red
     value *= tl.load(inverse + at, mask=mask, other=0.0)
     tl.store(v + at, value, mask=mask)
 
 
-@triton.jit(do_not_specialize=["turn"])
-def _smooth_down(
-    right,
-    down,
-    inverse,
-    b,
-    v,  # out
-    sums,
-    turn,
-    limit,
-    active,
+@triton.jit
+def _inverted(diagonal):
+    """1 / diagonal; 0 where there is nothing to solve."""
+    return tl.where(diagonal > 0, 1.0 / (tl.where(diagonal > 0, diagonal, 1.0) + HOLD), 0.0)
+
+
+@triton.jit
+def _link(
+    values,  # (L, H, W, C) float32
+    known,  # (L, H, W) bool
+    hole,  # (L, H, W) bool
+    slopes,  # (L, H, W, 2) float32
+    fixed,  # out: (L, H, W) float32: known neighbours of a hole pixel
+    right,  # out: (L, H, W) float32: 1 where a hole pixel's right neighbour is in the hole too
+    down,  # out: (L, H, W) float32
+    inverse,  # out: (L, H, W) float32: 1 / number of neighbours
+    pull,  # out: (L * C, H, W) float32: known values and slopes that pull on a hole pixel
+    active,  # out: (L, tiles) int8
+    rim,  # in, out: (L * C, 2) float32: sum of the known values that pull, and their number
     height,
     width,
+    CHANNELS: tl.constexpr,
+    SLOPES: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    if _going(sums, turn, limit) & (tl.load(active + _tile()) != 0):
+    picture = tl.program_id(2)
+    first = picture * height * width
+    y, x = _place(ROWS, COLUMNS)
+    mine = (y < height) & (x < width)
+    at = first + y * width + x
+    mine = mine & (tl.load(hole + at, mask=mine, other=0) != 0)
+    any_mine = tl.max(tl.max(mine.to(tl.int32), 1), 0)
+    tl.store(active + _tile(picture), any_mine.to(tl.int8))
+    if any_mine > 0:
+        number = tl.zeros((ROWS, COLUMNS), tl.float32)
+        links = tl.zeros((ROWS, COLUMNS), tl.float32)
+        slope = tl.zeros((ROWS, COLUMNS), tl.float32)
+        for side in tl.static_range(4):
+            dx = -1 if side == 0 else (1 if side == 1 else 0)
+            dy = -1 if side == 2 else (1 if side == 3 else 0)
+            there = at + dy * width + dx
+            has = mine & (x + dx >= 0) & (x + dx < width) & (y + dy >= 0) & (y + dy < height)
+            beside = tl.load(known + there, mask=has, other=0) != 0
+            linked = tl.load(hole + there, mask=has, other=0) != 0
+            number += beside.to(tl.float32)
+            links += linked.to(tl.float32)
+            if side == 1:
+                tl.store(right + at, linked.to(tl.float32), mask=mine)
+            if side == 3:
+                tl.store(down + at, linked.to(tl.float32), mask=mine)
+            if SLOPES:
+                along = tl.load(slopes + 2 * at + side // 2, mask=mine, other=0.0)
+                slope -= tl.where(beside | linked, (dx + dy) * along, 0.0)
+        tl.store(fixed + at, number, mask=mine)
+        tl.store(inverse + at, _inverted(number + links), mask=mine)
+        for channel in tl.static_range(CHANNELS):
+            total = tl.zeros((ROWS, COLUMNS), tl.float32)
+            for side in tl.static_range(4):
+                dx = -1 if side == 0 else (1 if side == 1 else 0)
+                dy = -1 if side == 2 else (1 if side == 3 else 0)
+                there = at + dy * width + dx
+                has = mine & (x + dx >= 0) & (x + dx < width) & (y + dy >= 0) & (y + dy < height)
+                has = has & (tl.load(known + there, mask=has, other=0) != 0)
+                total += tl.load(values + there * CHANNELS + channel, mask=has, other=0.0)
+            solve = picture * CHANNELS + channel
+            tl.atomic_add(rim + 2 * solve, _total(total))
+            tl.atomic_add(rim + 2 * solve + 1, _total(tl.where(mine, number, 0.0)))
+            tl.store(pull + solve * height * width + y * width + x, total + slope, mask=mine)
+
+
+@triton.jit
+def _base(rim):
+    """The mean of the rim. Counted from it, what float32 must resolve is small."""
+    return tl.load(rim) / tl.maximum(tl.load(rim + 1), 1.0)
+
+
+@triton.jit
+def _begin(
+    fixed,
+    inverse,
+    rim,
+    residual,  # in: pull; out
+    sums,  # in, out
+    active,
+    height,
+    width,
+    CHANNELS: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    solve = tl.program_id(2)
+    picture = solve // CHANNELS
+    if tl.load(active + _tile(picture)) != 0:
+        rim += 2 * solve
         y, x = _place(ROWS, COLUMNS)
         mine = (y < height) & (x < width)
-        _down_sweep(right, down, inverse, b, v, y, x, height, width, mine)
+        at = y * width + x
+        there = picture * height * width + at
+        value = tl.load(residual + solve * height * width + at, mask=mine, other=0.0)
+        value -= tl.load(fixed + there, mask=mine, other=0.0) * _base(rim)
+        value = tl.where(tl.load(inverse + there, mask=mine, other=0.0) > 0, value, 0.0)
+        # Where nothing at all is known there is nothing to solve for.
+        value = tl.where(tl.load(rim + 1) > 0, value, 0.0)
+        tl.store(residual + solve * height * width + at, value, mask=mine)
+        tl.atomic_add(sums + SUMS * solve + 2, _total(value * value))
+
+
+@triton.jit
+def _coarsened(
+    fixed,
+    right,
+    down,
+    coarse_fixed,  # out
+    coarse_right,  # out
+    coarse_down,  # out
+    coarse_inverse,  # out
+    y,
+    x,
+    height,
+    width,
+    coarse_width,
+    mine,
+):
+    at = 2 * y * width + 2 * x
+    has_right = mine & (2 * x + 1 < width)
+    has_below = mine & (2 * y + 1 < height)
+    has_both = has_right & has_below
+    total = tl.load(fixed + at, mask=mine, other=0.0)
+    total += tl.load(fixed + at + 1, mask=has_right, other=0.0)
+    total += tl.load(fixed + at + width, mask=has_below, other=0.0)
+    total += tl.load(fixed + at + width + 1, mask=has_both, other=0.0)
+    across = tl.load(right + at + 1, mask=has_right, other=0.0)
+    across += tl.load(right + at + width + 1, mask=has_both, other=0.0)
+    along = tl.load(down + at + width, mask=has_below, other=0.0)
+    along += tl.load(down + at + width + 1, mask=has_both, other=0.0)
+    has = mine & (x > 0)
+    left = tl.load(right + at - 1, mask=has, other=0.0)
+    left += tl.load(right + at + width - 1, mask=has & has_below, other=0.0)
+    has = mine & (y > 0)
+    up = tl.load(down + at - width, mask=has, other=0.0)
+    up += tl.load(down + at - width + 1, mask=has & has_right, other=0.0)
+    to = y * coarse_width + x
+    tl.store(coarse_fixed + to, total, mask=mine)
+    # Piecewise constant interpolation makes the coarse level twice too stiff in 2D.
+    tl.store(coarse_right + to, across * 0.5, mask=mine)
+    tl.store(coarse_down + to, along * 0.5, mask=mine)
+    diagonal = total + 0.5 * (across + along + left + up)
+    tl.store(coarse_inverse + to, _inverted(diagonal), mask=mine)
+    return diagonal
+
+
+@triton.jit
+def _coarsen(
+    fixed,
+    right,
+    down,
+    coarse_fixed,  # out
+    coarse_right,  # out
+    coarse_down,  # out
+    coarse_inverse,  # out
+    active,  # out: (L, tiles) int8, of the coarse level
+    height,
+    width,
+    coarse_height,
+    coarse_width,
+    coarse_area,
+    FLAG: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    picture = tl.program_id(2)
+    fine, coarse = picture * height * width, picture * coarse_area
+    y, x = _place(ROWS, COLUMNS)
+    mine = (y < coarse_height) & (x < coarse_width)
+    diagonal = _coarsened(
+        fixed + fine,
+        right + fine,
+        down + fine,
+        coarse_fixed + coarse,
+        coarse_right + coarse,
+        coarse_down + coarse,
+        coarse_inverse + coarse,
+        y,
+        x,
+        height,
+        width,
+        coarse_width,
+        mine,
+    )
+    if FLAG:
+        any_linked = tl.max(tl.max((mine & (diagonal > 0)).to(tl.int32), 1), 0)
+        tl.store(active + _tile(picture), any_linked.to(tl.int8))
+
+
+@triton.jit(do_not_specialize=["height", "width", "levels"])
+def _coarsen_bottom(
+    fixed,  # in, out: (L, the bottom's levels one after the other); so are the others
+    right,
+    down,
+    inverse,
+    height,
+    width,
+    area,
+    levels,
+    SIDE: tl.constexpr,
+):
+    first = tl.program_id(0) * area
+    fixed += first
+    right += first
+    down += first
+    inverse += first
+    y, x = tl.arange(0, SIDE)[:, None], tl.arange(0, SIDE)[None, :]
+    s, h, w = height * 0, height, width
+    for _ in range(1, levels):
+        t, ch, cw = s + h * w, (h + 1) // 2, (w + 1) // 2
+        fine = (fixed + s, right + s, down + s)
+        coarse = (fixed + t, right + t, down + t, inverse + t)
+        _coarsened(*fine, *coarse, y, x, h, w, cw, (y < ch) & (x < cw))
+        tl.debug_barrier()
+        s, h, w = t, ch, cw
 
 
 @triton.jit(do_not_specialize=["turn"])
 def _restrict(
     right,
     down,
-    v,
+    inverse,
+    b,
     coarse_b,  # out
+    coarse_inverse,
     sums,
     turn,
     limit,
@@ -468,70 +536,95 @@ def _restrict(
     width,
     coarse_height,
     coarse_width,
+    coarse_area,
+    CHANNELS: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    if _going(sums, turn, limit):
+    """Red and black sweep from zero; what they leave, one level down."""
+    solve = tl.program_id(2)
+    picture = solve // CHANNELS
+    if _going(sums + SUMS * solve, turn, limit):
         y, x = _place(ROWS, COLUMNS)
         mine = (y < coarse_height) & (x < coarse_width)
-        _restrict_to(right, down, v, coarse_b, y, x, height, width, coarse_width, mine)
+        to = y * coarse_width + x
+        at = coarse_inverse + picture * coarse_area + to
+        mine = mine & (tl.load(at, mask=mine, other=0.0) > 0)
+        if tl.max(tl.max(mine.to(tl.int32), 1), 0) > 0:
+            links, own = picture * height * width, solve * height * width
+            total = _restricted(
+                right + links,
+                down + links,
+                inverse + links,
+                b + own,
+                2 * y,
+                2 * x,
+                height,
+                width,
+                mine,
+            )
+            tl.store(coarse_b + solve * coarse_area + to, total, mask=mine)
 
 
-@triton.jit(do_not_specialize=["turn", "first", "levels"])
+@triton.jit(do_not_specialize=["turn", "height", "width", "levels"])
 def _bottom(
-    right,
+    right,  # (L, the bottom's levels one after the other)
     down,
     inverse,
-    b,  # in, out: every level's
-    v,  # out: every level's
-    table,  # (levels, 3) int32: start, height, width
+    b,  # in, out: (L * C, the same)
+    v,  # out: (L * C, the same)
     sums,
     turn,
     limit,
-    first,
+    height,
+    width,
+    area,
     levels,
+    CHANNELS: tl.constexpr,
     SIDE: tl.constexpr,
 ):
     """The rest of the V-cycle, by one program whose threads wait for each other."""
-    if _going(sums, turn, limit):
+    solve = tl.program_id(0)
+    if _going(sums + SUMS * solve, turn, limit):
+        right += solve // CHANNELS * area
+        down += solve // CHANNELS * area
+        inverse += solve // CHANNELS * area
+        b += solve * area
+        v += solve * area
         y, x = tl.arange(0, SIDE)[:, None], tl.arange(0, SIDE)[None, :]
-        for level in range(first, levels):
-            s = tl.load(table + 3 * level)
-            h, w = tl.load(table + 3 * level + 1), tl.load(table + 3 * level + 2)
-            mine = (y < h) & (x < w)
-            _down_sweep(right + s, down + s, inverse + s, b + s, v + s, y, x, h, w, mine)
+        s, h, w = height * 0, height, width
+        for _ in range(1, levels):
+            t, ch, cw = s + h * w, (h + 1) // 2, (w + 1) // 2
+            mine = (y < ch) & (x < cw)
+            total = _restricted(right + s, down + s, inverse + s, b + s, 2 * y, 2 * x, h, w, mine)
+            tl.store(b + t + y * cw + x, total, mask=mine)
             tl.debug_barrier()
-            if level + 1 < levels:
-                t = tl.load(table + 3 * level + 3)
-                ch, cw = tl.load(table + 3 * level + 4), tl.load(table + 3 * level + 5)
-                mine = (y < ch) & (x < cw)
-                _restrict_to(right + s, down + s, v + s, b + t, y, x, h, w, cw, mine)
-                tl.debug_barrier()
+            s, h, w = t, ch, cw
         # Red, black, red, ..., red: the same forwards and backwards, as a preconditioner must be.
-        s = tl.load(table + 3 * levels - 3)
-        h, w = tl.load(table + 3 * levels - 2), tl.load(table + 3 * levels - 1)
-        red = (y < h) & (x < w) & ((y + x) % 2 == 0)
-        black = (y < h) & (x < w) & ((y + x) % 2 != 0)
-        for _ in range(SWEEPS):
-            _sweep(right + s, down + s, inverse + s, b + s, v + s, y, x, h, w, red)
-            tl.debug_barrier()
-            _sweep(right + s, down + s, inverse + s, b + s, v + s, y, x, h, w, black)
-            tl.debug_barrier()
-        _sweep(right + s, down + s, inverse + s, b + s, v + s, y, x, h, w, red)
+        mine = (y < h) & (x < w)
+        tl.store(v + s + y * w + x, tl.zeros((SIDE, SIDE), tl.float32), mask=mine)
         tl.debug_barrier()
-        for up in range(first + 1, levels):
-            level = levels - 1 + first - up
-            s = tl.load(table + 3 * level)
-            h, w = tl.load(table + 3 * level + 1), tl.load(table + 3 * level + 2)
-            t, cw = tl.load(table + 3 * level + 3), tl.load(table + 3 * level + 5)
-            red = (y < h) & (x < w) & ((y + x) % 2 == 0)
-            black = (y < h) & (x < w) & ((y + x) % 2 != 0)
-            _corrected_sweep(
-                right + s, down + s, inverse + s, b + s, v + s, v + t, y, x, h, w, cw, black
-            )
+        for turn_of in range(2 * SWEEPS + 1):
+            colored = mine & ((y + x) % 2 == turn_of % 2)
+            _sweep(right + s, down + s, inverse + s, b + s, v + s, y, x, h, w, colored)
             tl.debug_barrier()
-            _sweep(right + s, down + s, inverse + s, b + s, v + s, y, x, h, w, red)
-            tl.debug_barrier()
+        for up in range(1, levels):
+            # From the first level on: a level's size does not tell the finer one's.
+            s, h, w = height * 0, height, width
+            for _ in range(levels - 1 - up):
+                s, h, w = s + h * w, (h + 1) // 2, (w + 1) // 2
+            at = (right + s, down + s, inverse + s, b + s, v + s)
+            coarse, cw = v + s + h * w, (w + 1) // 2
+            for color in range(2):
+                for top in range(0, h, SIDE):
+                    for left in range(0, w, SIDE):
+                        row, column = y + top, x + left
+                        colored = (row < h) & (column < w) & ((row + column) % 2 != color)
+                        if color == 0:
+                            _corrected_sweep(*at, coarse, row, column, h, w, cw, colored)
+                        else:
+                            _sweep(*at, row, column, h, w, colored)
+                tl.debug_barrier()
 
 
 @triton.jit(do_not_specialize=["turn"])
@@ -540,7 +633,7 @@ def _black_up(
     down,
     inverse,
     b,
-    v,  # in, out
+    v,  # out
     coarse,
     sums,
     turn,
@@ -549,14 +642,30 @@ def _black_up(
     height,
     width,
     coarse_width,
+    coarse_area,
+    CHANNELS: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    if _going(sums, turn, limit) & (tl.load(active + _tile()) != 0):
+    solve = tl.program_id(2)
+    picture = solve // CHANNELS
+    if _going(sums + SUMS * solve, turn, limit) & (tl.load(active + _tile(picture)) != 0):
+        links, own = picture * height * width, solve * height * width
         y, x = _place(ROWS, COLUMNS)
         black = (y < height) & (x < width) & ((y + x) % 2 != 0)
         _corrected_sweep(
-            right, down, inverse, b, v, coarse, y, x, height, width, coarse_width, black
+            right + links,
+            down + links,
+            inverse + links,
+            b + own,
+            v + own,
+            coarse + solve * coarse_area,
+            y,
+            x,
+            height,
+            width,
+            coarse_width,
+            black,
         )
 
 
@@ -573,23 +682,27 @@ def _red_up(
     active,
     height,
     width,
-    coarse_width,
+    CHANNELS: tl.constexpr,
     FINEST: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    if _going(sums, turn, limit) & (tl.load(active + _tile()) != 0):
+    solve = tl.program_id(2)
+    picture = solve // CHANNELS
+    sums += SUMS * solve
+    if _going(sums, turn, limit) & (tl.load(active + _tile(picture)) != 0):
+        links, own = picture * height * width, solve * height * width
         y, x = _place(ROWS, COLUMNS)
         mine = (y < height) & (x < width)
         red = mine & ((y + x) % 2 == 0)
         at = y * width + x
-        value = tl.load(b + at, mask=mine, other=0.0)
-        found = value + _around(right, down, v, y, x, height, width, red)
-        found *= tl.load(inverse + at, mask=red, other=0.0)
-        tl.store(v + at, found, mask=red)
+        value = tl.load(b + own + at, mask=mine, other=0.0)
+        found = _around(right + links, down + links, v + own, y, x, height, width, red)
+        found = (value + found) * tl.load(inverse + links + at, mask=red, other=0.0)
+        tl.store(v + own + at, found, mask=red)
         if FINEST:
-            found = tl.where(red, found, tl.load(v + at, mask=mine & (red == 0), other=0.0))
-            tl.atomic_add(sums + 3 * turn, _total(value * found))
+            black = tl.load(v + own + at, mask=mine & (red == 0), other=0.0)
+            tl.atomic_add(sums + 3 * turn, _total(value * tl.where(red, found, black)))
 
 
 @triton.jit(do_not_specialize=["turn"])
@@ -607,10 +720,17 @@ def _advance(
     active,
     height,
     width,
+    CHANNELS: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    if _going(sums, turn, limit) & (tl.load(active + _tile()) != 0):
+    solve = tl.program_id(2)
+    picture = solve // CHANNELS
+    sums += SUMS * solve
+    if _going(sums, turn, limit) & (tl.load(active + _tile(picture)) != 0):
+        links = picture * height * width
+        z += solve * height * width
+        old += solve * height * width
         y, x = _place(ROWS, COLUMNS)
         mine = (y < height) & (x < width)
         at = y * width + x
@@ -618,10 +738,11 @@ def _advance(
         beta = tl.where(turn > 0, tl.load(sums + 3 * turn) / tl.where(before != 0, before, 1.0), 0)
         own = tl.load(z + at, mask=mine, other=0.0)
         own += beta * tl.load(old + at, mask=mine, other=0.0)
-        others = _around(right, down, z, y, x, height, width, mine)
-        others += beta * _around(right, down, old, y, x, height, width, mine)
-        per = tl.load(inverse + at, mask=mine, other=0.0)
+        others = _around(right + links, down + links, z, y, x, height, width, mine)
+        others += beta * _around(right + links, down + links, old, y, x, height, width, mine)
+        per = tl.load(inverse + links + at, mask=mine, other=0.0)
         value = tl.where(per > 0, own / tl.where(per > 0, per, 1.0) - others, 0.0)
+        at += solve * height * width
         tl.store(new + at, own, mask=mine)
         tl.store(product + at, value, mask=mine)
         tl.atomic_add(sums + 3 * turn + 1, _total(own * value))
@@ -639,13 +760,17 @@ def _step(
     active,
     height,
     width,
+    CHANNELS: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    if _going(sums, turn, limit) & (tl.load(active + _tile()) != 0):
+    solve = tl.program_id(2)
+    sums += SUMS * solve
+    going = _going(sums, turn, limit)
+    if going & (tl.load(active + _tile(solve // CHANNELS)) != 0):
         y, x = _place(ROWS, COLUMNS)
         mine = (y < height) & (x < width)
-        at = y * width + x
+        at = solve * height * width + y * width + x
         curvature = tl.load(sums + 3 * turn + 1)
         rho = tl.load(sums + 3 * turn)
         step = tl.where(curvature > 0, rho / tl.where(curvature > 0, curvature, 1.0), 0.0)
@@ -663,19 +788,23 @@ def _finish(
     values,
     hole,
     solution,
-    base,
+    rim,
     filled,  # out
-    channel,
-    channels,
     height,
     width,
+    CHANNELS: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
+    solve = tl.program_id(2)
+    picture = solve // CHANNELS
     y, x = _place(ROWS, COLUMNS)
     mine = (y < height) & (x < width)
     at = y * width + x
-    own = tl.load(values + at * channels + channel, mask=mine, other=0.0)
-    inside = mine & (tl.load(hole + at, mask=mine, other=0) != 0)
-    found = tl.load(base) + tl.load(solution + at, mask=inside, other=0.0)
-    tl.store(filled + at * channels + channel, tl.where(inside, found, own), mask=mine)
+    there = picture * height * width + at
+    channel = solve % CHANNELS
+    own = tl.load(values + there * CHANNELS + channel, mask=mine, other=0.0)
+    inside = mine & (tl.load(hole + there, mask=mine, other=0) != 0)
+    found = tl.load(solution + solve * height * width + at, mask=inside, other=0.0)
+    found += _base(rim + 2 * solve)
+    tl.store(filled + there * CHANNELS + channel, tl.where(inside, found, own), mask=mine)
