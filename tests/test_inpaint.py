@@ -1,9 +1,10 @@
+import cv2
 import numpy as np
 import pytest
 
 from diorama.camera import ViewBox
 from diorama.errors import InputError
-from diorama.inpaint import FillTask, InpaintConfig, fill_disparity, fill_layers
+from diorama.inpaint import BLEED_PX, FillTask, InpaintConfig, fill_disparity, fill_layers
 from diorama.kernels.harmonic import nearest_values, solve_harmonic
 from diorama.layers import Layer, extract_layers
 from diorama.models.exemplar import Exemplar
@@ -244,8 +245,11 @@ class TestFillLayers:
         photo, layers, disparity = three_sheets()
         near = fill_layers(photo, layers, disparity, inpainter=MeanColor())[2]
         assert (near.rgba[..., 3] == layers[2].rgba[..., 3]).all()
-        assert near.rgba[..., :3] == pytest.approx(np.full((20, 30, 3), 0.9, np.float32))
-        assert (near.disparity == np.float32(1.0)).all()
+        reach = cv2.dilate(near.rgba[..., 3], np.ones((2 * BLEED_PX + 1,) * 2)) > 0
+        assert np.unique(reach).tolist() == [False, True]
+        expected = np.where(reach[..., None], np.float32(0.9), 0) * np.ones(3, np.float32)
+        assert near.rgba[..., :3] == pytest.approx(expected)
+        assert (near.disparity == reach).all()
 
     def test_inputs_are_not_changed(self):
         photo, layers, disparity = three_sheets()

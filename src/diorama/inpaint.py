@@ -126,7 +126,7 @@ def fill_layers(
 
     def finish(index: int) -> Layer:
         layer = layers[index]
-        rgba, filled = layer.rgba.copy(), layer.disparity
+        rgba, filled = _sparse_copy(layer.rgba), layer.disparity
         if index in boxes:
             box = boxes[index]
             rgba[layer.hole, :3] = colors[index][layer.hole[box]]
@@ -140,6 +140,15 @@ def fill_layers(
     filled = tuple(run_tasks([lambda i=i: finish(i) for i in range(len(layers))]))
     _settle(filled, disparity)
     return filled
+
+
+def _sparse_copy(rgba: Rgba) -> Rgba:
+    """A copy of what is in the box of the covered pixels; the rest is 0 and takes no memory."""
+    left, top, width, height = cv2.boundingRect((rgba[..., 3] > 0).view(np.uint8))
+    box = (slice(top, top + height), slice(left, left + width))
+    copy = np.zeros_like(rgba)
+    copy[box] = rgba[box]
+    return copy
 
 
 def _settle(layers: Sequence[Layer], disparity: Disparity) -> None:
@@ -302,11 +311,13 @@ def bleed(rgba: Rgba, disparity: Disparity) -> tuple[Rgba, Disparity]:
     source = np.zeros(int(np.count_nonzero(border)) + 1, np.int64)
     source[labels[border]] = np.flatnonzero(border)
     nearest = np.unravel_index(source[labels[ring]], inside.shape)
-    mask = covered.view(np.uint8)
-    mean = np.array(cv2.mean(rgba, mask), np.float32)
-    np.copyto(rgba[..., :3], mean[:3], where=~near[..., None])
+    mask = inside.view(np.uint8)
+    mean = np.array(cv2.mean(rgba[box], mask), np.float32)
+    depth = cv2.mean(depths, mask)[0]
+    np.copyto(colors, mean[:3], where=~near[box][..., None])
     colors[ring] = colors[nearest]
     depths[ring] = depths[nearest]
-    continued = np.full_like(disparity, cv2.mean(disparity, mask)[0])
-    np.copyto(continued[box], depths, where=near[box])
+    depths[~near[box]] = depth
+    continued = np.zeros_like(disparity)
+    continued[box] = depths
     return rgba, continued

@@ -88,9 +88,9 @@ class Layer:
     """One sheet of the scene, as large as the photo at processing size."""
 
     rgba: Rgba
-    """(H, W, 4) float32, straight; colour is bled to where alpha is 0."""
+    """(H, W, 4) float32, straight; colour is bled to where alpha is 0, and 0 far from the layer."""
     disparity: Disparity
-    """(H, W) float32; meaningful where alpha > 0, continued smoothly elsewhere."""
+    """(H, W) float32; meaningful where alpha > 0, continued nearby, 0 far from the layer."""
     hole: Mask
     """(H, W) bool: what the photo does not show and was filled."""
     mask_ids: tuple[int, ...]
@@ -647,22 +647,29 @@ def _layer(
     rgb: Array, disparity: Disparity, seen: Mask, own: EdgeMatte, hole: Mask, ids: tuple[int, ...]
 ) -> Layer:
     """Assemble one layer: what is seen of it, its soft edge, and the hole to fill."""
-    rgba = np.empty((*disparity.shape, 4), np.float32)
-    rgba[..., :3] = rgb
-    rgba[..., 3] = seen | hole
+    shown = seen | hole
+    here = shown.copy()
+    here.ravel()[own.pixels] = True
+    left, top, width, height = cv2.boundingRect(here.view(np.uint8))
+    box = (slice(top, top + height), slice(left, left + width))
+    # Zeros that are never written take no memory, and most layers fill a small part of the frame.
+    rgba, own_disparity = np.zeros((*shown.shape, 4), np.float32), np.zeros(shown.shape, np.float32)
+    rgba[box][..., :3], rgba[box][..., 3] = rgb[box], shown[box]
+    own_disparity[box] = disparity[box]
     flat = rgba.reshape(-1, 4)
     mixed = own.alpha < 1
     flat[own.pixels[mixed], :3] = own.color[mixed]
     flat[own.pixels, 3] = np.maximum(own.alpha, hole.ravel()[own.pixels])
     # The soft fringe outside the layer has the depth of the edge it belongs to.
-    return Layer(rgba, _continued(disparity, seen, own.pixels), hole, ids)
+    _continue(own_disparity, seen, own.pixels)
+    return Layer(rgba, own_disparity, hole, ids)
 
 
-def _continued(disparity: Disparity, seen: Mask, pixels: Array) -> Disparity:
-    """Disparity with each listed pixel outside `seen` taking its nearest value inside."""
+def _continue(disparity: Disparity, seen: Mask, pixels: Array) -> None:
+    """Give each listed pixel outside `seen`, in place, its nearest value inside."""
     outside = pixels[~seen.ravel()[pixels]]
     if not len(outside) or not seen.any():
-        return disparity.copy()
+        return
     width = seen.shape[1]
     y, x = outside // width, outside % width
     margin = 2
@@ -675,10 +682,8 @@ def _continued(disparity: Disparity, seen: Mask, pixels: Array) -> Disparity:
     )[1].astype(np.int64)
     values = np.zeros(int(nearest.max()) + 1, np.float32)
     values[nearest[inside]] = disparity[cut][inside]
-    out = disparity.copy()
     # Never behind what it is drawn over, where an order forced by a cycle contradicts the depths.
-    out[y, x] = np.maximum(values[nearest[y - top, x - left]], disparity[y, x])
-    return out
+    disparity[y, x] = np.maximum(values[nearest[y - top, x - left]], disparity[y, x])
 
 
 def _discs(y: Array, x: Array, radii: Array, height: int, width: int) -> Mask:
