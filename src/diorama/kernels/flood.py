@@ -10,7 +10,7 @@ from diorama.runtime import run_bands, run_tasks
 WALL = 255
 """The weight of a link across a sharp depth step: never crossed."""
 
-STRIP_PIXELS = 1 << 19
+STRIP_PIXELS = 1 << 18
 """Pixels flooded as one: small enough that the queues stay in cache and many cores find work."""
 
 

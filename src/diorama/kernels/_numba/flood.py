@@ -65,66 +65,65 @@ def flood(
     label,  # out: (size,) int32, the strip's regions from 0
 ):
     size = len(right)
-    label[:] = -1
+    step = np.array([1, width, -1, -width])  # right, down, left, up
+    links = np.empty((size, 4), np.uint8)  # weight in each direction, WALL out of the strip
+    # A link of at least this weight comes too late to a pixel: a lighter one waits, or, at 0, the
+    # pixel has its region. Beside a wall one that waits may yet be barred: there all may wait.
+    bound = np.empty(size, np.uint8)
+    for p in range(size):
+        label[p] = -1
+        bound[p] = WALL
+        links[p, 0] = right[p]
+        links[p, 1] = down[p] if p + width < size else WALL
+        links[p, 2] = right[p - 1] if p > 0 else WALL
+        links[p, 3] = down[p - width] if p >= width else WALL
     # One first-in-first-out queue a weight, so that plateaus are shared evenly between seeds.
-    head = np.full(WALL, -1, np.int32)
-    tail = np.full(WALL, -1, np.int32)
-    item = np.empty(2 * size, np.int32)  # target pixel * 4 + direction it was reached in
-    following = np.empty(2 * size, np.int32)
-    stack = np.empty(size, np.int32)
-    step = np.array([1, width, -1, -width], np.int32)  # right, down, left, up
+    head = np.empty(WALL, np.int64)
+    tail = np.empty(WALL, np.int64)
+    for level in range(WALL):
+        head[level] = -1
+    item = np.empty((4 * size, 2), np.int32)  # target * 4 + direction it was reached in; the next
     used = 0
+    stack = np.empty(size, np.int32)
     count = 0
     # 0: from the seeds up to the barrier; 1: what they left; 2: everything; 3: what is walled in.
     for phase in range(4):
-        grown = 0
         for start in range(size):
-            if phase == 0:
-                if seeds[start] == 0:
-                    continue
-                label[start] = count
-                count += 1
-                stack[0] = start
-                grown = 1
-            elif phase == 1 or phase == 3:
-                if label[start] != -1:
-                    continue
+            if phase == 2:
+                if label[start] == -2:
+                    label[start] = -1
+                continue
+            if (seeds[start] == 0) if phase == 0 else (label[start] != -1):
+                continue
+            label[start] = count
+            stack[0] = start
+            grown = 1
+            if phase > 0:
                 limit = barrier if phase == 1 else WALL - 1
-                label[start] = count
-                stack[0] = start
-                grown = 1
                 done = 0
                 while done < grown:
-                    p = stack[done]
+                    p = np.int64(stack[done])
                     done += 1
                     for k in range(4):
                         q = p + step[k]
                         if (
-                            _link(right, down, width, p, k) <= limit
+                            links[p, k] <= limit
                             and label[q] == -1
-                            and not _walled(right, down, label, width, q, count)
+                            and not _walled(links, label, width, q, count)
                         ):
                             label[q] = count
                             stack[grown] = q
                             grown += 1
-                if phase == 1 and grown < min_area:
-                    for i in range(grown):
-                        label[stack[i]] = -2
-                    continue
-                count += 1
-            else:
-                if label[start] == -2:
-                    label[start] = -1
+            if phase == 1 and grown < min_area:
+                for i in range(grown):
+                    label[stack[i]] = -2
                 continue
+            count += 1
             if phase < 2:
                 for i in range(grown):
-                    p = stack[i]
-                    for k in range(4):
-                        weight = _link(right, down, width, p, k)
-                        if weight < WALL and label[p + step[k]] < 0:
-                            used = _push(
-                                head, tail, item, following, used, weight, (p + step[k]) * 4 + k
-                            )
+                    used, _ = _push(
+                        head, tail, item, used, links, bound, step, np.int64(stack[i]), 0
+                    )
         if phase == 0:
             highest = barrier
         elif phase == 2:
@@ -137,57 +136,54 @@ def flood(
             if entry < 0:
                 level += 1
                 continue
-            head[level] = following[entry]
-            q, k = item[entry] >> 2, item[entry] & 3
+            q, k = np.int64(item[entry, 0]) >> 2, item[entry, 0] & 3
+            head[level] = item[entry, 1]
             if label[q] >= 0:
                 continue
-            region = label[q - step[k]]
-            if _walled(right, down, label, width, q, region):
+            region = np.int64(label[q - step[k]])
+            if _walled(links, label, width, q, region):
                 continue
             label[q] = region
-            for k in range(4):
-                weight = _link(right, down, width, q, k)
-                if weight < WALL and label[q + step[k]] < 0:
-                    used = _push(head, tail, item, following, used, weight, (q + step[k]) * 4 + k)
-                    level = min(level, weight)
+            used, level = _push(head, tail, item, used, links, bound, step, q, level)
     return count
 
 
 @njit(nogil=True, cache=True)
-def _link(right, down, width, p, k):
-    """Weight of the link from pixel p in direction k; WALL out of the strip."""
-    if k == 0:
-        return np.int32(right[p])
-    if k == 1:
-        return np.int32(down[p]) if p + width < len(down) else np.int32(WALL)
-    if k == 2:
-        return np.int32(right[p - 1]) if p > 0 else np.int32(WALL)
-    return np.int32(down[p - width]) if p >= width else np.int32(WALL)
-
-
-@njit(nogil=True, cache=True)
-def _walled(right, down, label, width, q, region):
+def _walled(links, label, width, q, region):
     """Whether pixel q looks across a wall at this region; at a row's end it looks at nothing."""
-    size = len(right)
     return (
-        (right[q] == WALL and q + 1 < size and label[q + 1] == region and (q + 1) % width > 0)
-        or (down[q] == WALL and q + width < size and label[q + width] == region)
-        or (q > 0 and right[q - 1] == WALL and label[q - 1] == region and q % width > 0)
-        or (q >= width and down[q - width] == WALL and label[q - width] == region)
+        (links[q, 0] == WALL and (q + 1) % width > 0 and label[q + 1] == region)
+        or (links[q, 1] == WALL and q + width < len(label) and label[q + width] == region)
+        or (links[q, 2] == WALL and q % width > 0 and label[q - 1] == region)
+        or (links[q, 3] == WALL and q >= width and label[q - width] == region)
     )
 
 
 @njit(nogil=True, cache=True)
-def _push(head, tail, item, following, used, weight, value):
-    """Append to the queue of this weight; returns the number of entries used."""
-    item[used] = value
-    following[used] = -1
-    if head[weight] < 0:
-        head[weight] = used
-    else:
-        following[tail[weight]] = used
-    tail[weight] = used
-    return used + 1
+def _push(head, tail, item, used, links, bound, step, p, level):
+    """Let the links of pixel p, which has its region now, wait each in the queue of its weight.
+
+    Returns how many places are used, and the lightest weight if that is less than `level`.
+    """
+    bound[p] = 0
+    for k in range(4):
+        weight = links[p, k]
+        q = p + step[k]
+        if weight == WALL or weight >= bound[q]:
+            continue
+        beside = links[q, 0] | links[q, 1] | links[q, 2] | links[q, 3]  # has all bits of a WALL
+        if beside != WALL:
+            bound[q] = weight
+        item[used, 0] = q * 4 + k
+        item[used, 1] = -1
+        if head[weight] < 0:
+            head[weight] = used
+        else:
+            item[tail[weight], 1] = used
+        tail[weight] = used
+        used += 1
+        level = min(level, np.int64(weight))
+    return used, level
 
 
 @njit(nogil=True, cache=True)
