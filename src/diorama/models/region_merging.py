@@ -11,6 +11,7 @@ So edges of masks lie on image edges, and where the disparity has sharp steps, o
 Related: Arbelaez et al., "Contour detection and hierarchical image segmentation" (2011).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -38,6 +39,8 @@ DETAIL_WIDTH_PX = 17
 """Fine detail over less than this is an edge, not a texture."""
 EDGE_WEIGHT, JUMP_WEIGHT = 1.0, 170.0
 """Of the image gradient (levels) and of the jump of disparity (shares of its range) on a border."""
+GRADIENT_SIGMA_PX = 1.5
+"""The least blur, on a smaller picture, at which the wide gradient is taken."""
 BLUR_REACH = 0.008
 """How far an estimator smears a depth edge, in widths of the photo."""
 
@@ -105,13 +108,21 @@ class _Borders:
     disparity, the image gradient and the smeared jump of disparity."""
 
     @staticmethod
-    def gathered(pairs: Array, sums: Array) -> "_Borders":
-        """Add up entries of the same pair, in the order of pairs."""
-        outer = pairs[:, 0] != pairs[:, 1]
-        pairs, sums = np.sort(pairs[outer], 1), sums[outer]
-        keys, inverse = np.unique(pairs[:, 0] << 32 | pairs[:, 1], return_inverse=True)
-        total = np.stack([np.bincount(inverse, s, len(keys)) for s in sums.T], 1)
-        return _Borders(np.stack([keys >> 32, keys & 0xFFFFFFFF], 1), total)
+    def gathered(first: Array, second: Array, measures: Sequence[Array]) -> "_Borders":
+        """Add up the measures of links between the same two regions, in the order of pairs."""
+        first, second = np.minimum(first, second), np.maximum(first, second)
+        if second.max(initial=0) < 65536:
+            # Keys of 16 bits are sorted by radix: linear, and several times faster than wider ones.
+            first, second = first.astype(np.uint16), second.astype(np.uint16)
+        order = np.lexsort((second, first))
+        first, second = first[order], second[order]
+        new = np.ones(len(order), bool)
+        new[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
+        starts = np.flatnonzero(new)
+        sums = [np.diff(starts, append=len(order))]
+        sums += [np.add.reduceat(m[order], starts) if len(starts) else m for m in measures]
+        pairs = np.stack([first[starts], second[starts]], 1).astype(np.int64)
+        return _Borders(pairs, np.stack(sums, 1, dtype=np.float64))
 
 
 def _range(disparity: Disparity) -> float:
@@ -166,15 +177,23 @@ def _channels(lab: Array) -> Array:
 
 
 def _gradient(lab: Array) -> Array:
-    """(H, W) float32: the colour gradient a few pixels wide, in levels."""
-    sigma = max(1.0, 0.0022 * float(np.hypot(*lab.shape[:2])))
+    """(H, W) float32: the colour gradient a few pixels wide, in levels.
+
+    So wide a one is as well computed on a smaller picture, and enlarged.
+    """
+    height, width = lab.shape[:2]
+    sigma = max(1.0, 0.0022 * float(np.hypot(height, width)))
+    shrink = max(1, int(sigma / GRADIENT_SIGMA_PX))
+    if shrink > 1:
+        size = (-(-width // shrink), -(-height // shrink))
+        lab, sigma = cv2.resize(lab, size, interpolation=cv2.INTER_AREA), sigma / shrink
     wide = cv2.GaussianBlur(lab, (0, 0), sigma).astype(np.float32) * np.array([1, 2, 2], np.float32)
     total = np.zeros(lab.shape[:2], np.float32)
     for c in range(3):
         dx = cv2.Sobel(wide[..., c], cv2.CV_32F, 1, 0, scale=0.125)
         dy = cv2.Sobel(wide[..., c], cv2.CV_32F, 0, 1, scale=0.125)
         total += dx * dx + dy * dy
-    return np.sqrt(total) * np.float32(2.5 * sigma)
+    return cv2.resize(np.sqrt(total) * np.float32(2.5 * sigma), (width, height))
 
 
 def _jump(values: Array, at: Array, step: int, shape: tuple[int, int]) -> Array:
@@ -201,31 +220,33 @@ def _borders(
 ) -> _Borders:
     """Measure every border of a partition."""
     width = labels.shape[1]
-    flat, pairs, sums = labels.ravel(), [], []
-    gradient, values = gradient.ravel(), disparity.ravel()
+    flat, gradient, values = labels.ravel(), gradient.ravel(), disparity.ravel()
+    links: list[tuple[Array, ...]] = []
     for step, weights in ((1, right), (width, down)):
         if step == 1:
             at = np.flatnonzero(labels[:, :-1] != labels[:, 1:])
             at += at // max(width - 1, 1)
         else:
             at = np.flatnonzero(labels[:-1] != labels[1:])
-        pairs.append(np.stack([flat[at], flat[at + step]], 1).astype(np.int64))
-        walls = weights == WALL
-        plain = np.where(walls, 0, weights).ravel()
+        weights = weights.ravel()
+        walls = weights[at] == WALL
         # The gradient is wide: it is due to the border only where this runs along the ridge, and
         # no more of it than the link itself climbs (it weighs 8 a level).
-        peak = np.max([plain.take(at + k * step, mode="clip") for k in (-2, -1, 1, 2)], axis=0)
-        ridge = 2 * plain[at].astype(np.int32) >= peak
-        sums.append(
-            np.stack(
-                [
-                    np.ones(len(at)),
-                    walls.ravel()[at],
-                    np.abs(values[at] - values[at + step]),
-                    ridge * np.minimum(np.maximum(gradient[at], gradient[at + step]), plain[at]),
-                    _jump(values, at, step, labels.shape),
-                ],
-                1,
+        climb = np.where(walls, 0, weights[at])
+        peak = np.zeros(len(at), np.uint8)
+        for k in (-2, -1, 1, 2):
+            near = weights.take(at + k * step, mode="clip")
+            np.maximum(peak, np.where(near == WALL, 0, near), out=peak)
+        ridge = 2 * climb.astype(np.int32) >= peak
+        links.append(
+            (
+                flat[at],
+                flat[at + step],
+                walls.astype(np.float64),
+                np.abs(values[at] - values[at + step]).astype(np.float64),
+                ridge * np.minimum(np.maximum(gradient[at], gradient[at + step]), climb * 1.0),
+                _jump(values, at, step, labels.shape).astype(np.float64),
             )
         )
-    return _Borders.gathered(np.concatenate(pairs), np.concatenate(sums))
+    first, second, *measures = (np.concatenate(parts) for parts in zip(*links, strict=True))
+    return _Borders.gathered(first, second, measures)
