@@ -46,10 +46,12 @@ def device():
         os.environ["TRITON_INTERPRET"] = "1"
     import torch
 
-    from diorama.kernels._triton import rasterise as twin
+    from diorama.kernels._triton import harmonic, rasterise
 
     if not torch.cuda.is_available():
-        twin.PROGRAMS = 128  # interpreted, each takes milliseconds
+        # Interpreted, each program takes milliseconds.
+        rasterise.PROGRAMS = 128
+        harmonic.ROWS, harmonic.COLUMNS = 16, 32
     yield "cuda" if torch.cuda.is_available() else "cpu"
     if before is None:
         os.environ.pop("TRITON_INTERPRET", None)
@@ -188,7 +190,7 @@ def holes(height, width):
     return ~hole & ~occluder, hole & ~occluder
 
 
-@pytest.mark.parametrize(("size", "bottom"), [((31, 45), 8), ((17, 2), 64)])
+@pytest.mark.parametrize(("size", "bottom"), [((27, 38), 8), ((17, 2), 64)])
 def test_fill(device: str, size: tuple[int, int], bottom: int, monkeypatch: pytest.MonkeyPatch):
     import torch
 
@@ -203,22 +205,23 @@ def test_fill(device: str, size: tuple[int, int], bottom: int, monkeypatch: pyte
     arrays = [values, known, hole]
     tensors = [torch.as_tensor(a, device=device) for a in arrays]
     expected = fill_harmonic(*arrays, slopes=slopes)
-    (found,) = to_numpy(fill_harmonic(*tensors, slopes=torch.as_tensor(slopes, device=device)))
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    lines = torch.as_tensor(slopes, device=device)
+    (found,) = to_numpy(fill_harmonic(*tensors, slopes=lines, tolerance=1e-4))
+    np.testing.assert_allclose(found, expected, atol=1e-3)
     np.testing.assert_array_equal(found[~hole], values[~hole])
 
 
 def test_fill_of_several_pictures_and_channels(device: str):
     import torch
 
-    first, second = holes(12, 20), holes(20, 12)
+    first, second = holes(10, 16), holes(16, 10)
     known = np.stack([first[0], second[0].T])
     hole = np.stack([first[1], second[1].T])
-    values = np.random.default_rng(2).random((2, 12, 20, 2)).astype(np.float32)
+    values = np.random.default_rng(2).random((2, 10, 16, 2)).astype(np.float32)
     arrays = [values, known, hole]
     tensors = [torch.as_tensor(a, device=device) for a in arrays]
-    (found,) = to_numpy(fill_harmonic(*tensors, tolerance=1e-3))
-    np.testing.assert_allclose(found, fill_harmonic(*arrays), atol=2e-3)
+    (found,) = to_numpy(fill_harmonic(*tensors, tolerance=1e-2))
+    np.testing.assert_allclose(found, fill_harmonic(*arrays), atol=1e-2)
 
 
 def test_fill_of_a_part_that_touches_nothing_known(device: str):

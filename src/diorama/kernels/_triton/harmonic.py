@@ -18,7 +18,7 @@ from diorama.kernels._triton import launching_on
 ITERATIONS = 14
 """As many as holes need at a tolerance of 1e-5."""
 
-ROWS, COLUMNS = 16, 64
+ROWS, COLUMNS = 8, 32
 """A tile."""
 
 BOTTOM = 64
@@ -60,29 +60,31 @@ def fill_harmonic(
         ends.append(ends[-1] + h * w)
 
     def pyramid(deep: int) -> list[torch.Tensor]:
-        upper = [torch.zeros((deep, h * w), device=device) for h, w in sizes[:bottom]]
-        return [*upper, torch.zeros((deep, ends[-1]), device=device)]
+        """Of every level but the finest; nothing is read before it is written."""
+        areas = [h * w for h, w in sizes[1:bottom]] + [ends[-1]]
+        return [torch.empty((deep, area), device=device) for area in areas]
 
     with launching_on(values):
-        fixed, right, down, inverse = (pyramid(num) for _ in range(4))
-        residual, v = pyramid(solves), pyramid(solves)
+        picture = (solves, height * width)
+        code = torch.empty((num, height * width), dtype=torch.uint8, device=device)
+        # Of the finest level its code tells all of these.
+        fixed, right, down, inverse = ([code, *pyramid(num)] for _ in range(4))
+        residual, v, solution, old, new, product = (
+            torch.empty(picture, device=device) for _ in range(6)
+        )
+        b, v = [residual, *pyramid(solves)], [v, *pyramid(solves)]
         tiles = [grid(level)[0] * grid(level)[1] for level in range(bottom)]
         active = [torch.empty((num, n), dtype=torch.int8, device=device) for n in tiles]
-        solution, old, new, product = (
-            torch.zeros((solves, height * width), device=device) for _ in range(4)
-        )
         # Of the rim: known values and their number. Of every iteration: r.z, p.Ap, r.r before it.
         rim = torch.zeros((solves, 2), device=device)
         sums = torch.zeros((solves, ITERATIONS + 1, 3), device=device)
-        finest = (right[0], down[0], inverse[0])
         _link[grid(0, num)](
             values,
             known,
             hole,
             values if slopes is None else slopes.contiguous(),
-            fixed[0],
-            *finest,
-            residual[0],
+            code,
+            residual,
             active[0],
             rim,
             height,
@@ -91,18 +93,7 @@ def fill_harmonic(
             slopes is not None,
             *block,
         )
-        _begin[grid(0)](
-            fixed[0],
-            inverse[0],
-            rim,
-            residual[0],
-            sums,
-            active[0],
-            height,
-            width,
-            channels,
-            *block,
-        )
+        _begin[grid(0)](code, rim, residual, sums, active[0], height, width, channels, *block)
         for level in range(bottom):
             to = level + 1
             _coarsen[grid(to, num)](
@@ -118,50 +109,47 @@ def fill_harmonic(
                 *sizes[to],
                 fixed[to].stride(0),
                 to < bottom,
+                level == 0,
                 *block,
             )
-        levels = len(sizes) - bottom
         geometry = (fixed[bottom], right[bottom], down[bottom], inverse[bottom])
-        _coarsen_bottom[(num,)](*geometry, *sizes[bottom], ends[-1], levels, BOTTOM // 2)
+        last = (*sizes[bottom], ends[-1], len(sizes) - bottom)
+        _coarsen_bottom[(num,)](*geometry, *last, BOTTOM // 2)
         for turn in range(ITERATIONS):
             state = (sums, turn, tolerance * tolerance)
             for level in range(bottom):
-                _restrict[grid(level + 1)](
+                to = level + 1
+                _restrict[grid(to)](
                     right[level],
                     down[level],
                     inverse[level],
-                    residual[level],
-                    residual[level + 1],
-                    inverse[level + 1],
+                    b[level],
+                    b[to],
+                    inverse[to],
                     *state,
                     *sizes[level],
-                    *sizes[level + 1],
-                    residual[level + 1].stride(0),
+                    *sizes[to],
+                    b[to].stride(0),
                     channels,
+                    level == 0,
                     *block,
                 )
             _bottom[(solves,)](
-                *geometry[1:],
-                residual[bottom],
-                v[bottom],
-                *state,
-                *sizes[bottom],
-                ends[-1],
-                levels,
-                channels,
-                BOTTOM // 2,
+                *geometry[1:], b[bottom], v[bottom], *state, *last, channels, BOTTOM // 2
             )
             for level in reversed(range(bottom)):
-                args = (right[level], down[level], inverse[level], residual[level], v[level])
-                last = (*state, active[level], *sizes[level])
+                args = (right[level], down[level], inverse[level], b[level], v[level])
+                rest = (*state, active[level], *sizes[level])
                 coarse = (sizes[level + 1][1], v[level + 1].stride(0))
-                _black_up[grid(level)](*args, v[level + 1], *last, *coarse, channels, *block)
-                _red_up[grid(level)](*args, *last, channels, level == 0, *block)
-            last = (*state, active[0], height, width)
-            _advance[grid(0)](*finest, v[0], old, new, product, *last, channels, *block)
-            _step[grid(0)](new, product, solution, residual[0], *last, channels, *block)
+                _black_up[grid(level)](
+                    *args, v[level + 1], *rest, *coarse, channels, level == 0, *block
+                )
+                _red_up[grid(level)](*args, *rest, channels, level == 0, *block)
+            rest = (*state, active[0], height, width, channels)
+            _advance[grid(0)](code, v[0], old, new, product, *rest, *block)
+            _step[grid(0)](new, product, solution, residual, *rest, *block)
             old, new = new, old
-        _finish[grid(0)](values, hole, solution, rim, filled, height, width, channels, *block)
+        _finish[grid(0)](values, hole, solution, rim, sums, filled, height, width, channels, *block)
     return filled
 
 
@@ -197,105 +185,120 @@ def _total(values):
 
 
 @triton.jit
-def _around(right, down, v, y, x, height, width, mask):
+def _weight(right, down, y, x, height, width, mask, SIDE: tl.constexpr, FINEST: tl.constexpr):
+    """Of the link to the left, right, upper or lower neighbour; 0 where there is none."""
+    at = y * width + x
+    if FINEST:
+        return ((tl.load(right + at, mask=mask, other=0) >> SIDE) & 1).to(tl.float32)
+    elif SIDE == 0:
+        return tl.load(right + at - 1, mask=mask & (x > 0), other=0.0)
+    elif SIDE == 1:
+        return tl.load(right + at, mask=mask, other=0.0)
+    elif SIDE == 2:
+        return tl.load(down + at - width, mask=mask & (y > 0), other=0.0)
+    else:
+        return tl.load(down + at, mask=mask, other=0.0)
+
+
+@triton.jit
+def _per_diagonal(inverse, at, mask, FINEST: tl.constexpr):
+    """1 / diagonal; 0 where there is nothing to solve."""
+    if FINEST:
+        code = tl.load(inverse + at, mask=mask, other=0)
+        links = (code & 1) + ((code >> 1) & 1) + ((code >> 2) & 1) + ((code >> 3) & 1)
+        return _inverted((links + (code >> 4)).to(tl.float32))
+    else:
+        return tl.load(inverse + at, mask=mask, other=0.0)
+
+
+@triton.jit
+def _around(right, down, v, y, x, height, width, mask, FINEST: tl.constexpr):
     """Sum over four neighbours of weight times v."""
     at = y * width + x
-    has = mask & (x > 0)
-    total = tl.load(right + at - 1, mask=has, other=0.0) * tl.load(v + at - 1, mask=has, other=0.0)
-    has = mask & (x + 1 < width)
-    total += tl.load(right + at, mask=has, other=0.0) * tl.load(v + at + 1, mask=has, other=0.0)
-    has = mask & (y > 0)
-    above = tl.load(v + at - width, mask=has, other=0.0)
-    total += tl.load(down + at - width, mask=has, other=0.0) * above
-    has = mask & (y + 1 < height)
-    total += tl.load(down + at, mask=has, other=0.0) * tl.load(v + at + width, mask=has, other=0.0)
+    total = tl.zeros(at.shape, tl.float32)
+    for side in tl.static_range(4):
+        dx = -1 if side == 0 else (1 if side == 1 else 0)
+        dy = -1 if side == 2 else (1 if side == 3 else 0)
+        weight = _weight(right, down, y, x, height, width, mask, side, FINEST)
+        total += weight * tl.load(v + at + dy * width + dx, mask=weight > 0, other=0.0)
     return total
 
 
 @triton.jit
-def _product(a, b, at, has):
-    return tl.load(a + at, mask=has, other=0.0) * tl.load(b + at, mask=has, other=0.0)
-
-
-@triton.jit
-def _relaxed(right, down, inverse, b, y, x, height, width, mask):
+def _relaxed(right, down, inverse, b, y, x, height, width, mask, FINEST: tl.constexpr):
     """A black pixel after both sweeps from zero; its red neighbours are b / diagonal."""
     at = y * width + x
     value = tl.load(b + at, mask=mask, other=0.0)
-    has = mask & (x > 0)
-    value += tl.load(right + at - 1, mask=has, other=0.0) * _product(inverse, b, at - 1, has)
-    has = mask & (x + 1 < width)
-    value += tl.load(right + at, mask=has, other=0.0) * _product(inverse, b, at + 1, has)
-    has = mask & (y > 0)
-    value += tl.load(down + at - width, mask=has, other=0.0) * _product(inverse, b, at - width, has)
-    has = mask & (y + 1 < height)
-    value += tl.load(down + at, mask=has, other=0.0) * _product(inverse, b, at + width, has)
-    return value * tl.load(inverse + at, mask=mask, other=0.0)
+    for side in tl.static_range(4):
+        dx = -1 if side == 0 else (1 if side == 1 else 0)
+        dy = -1 if side == 2 else (1 if side == 3 else 0)
+        weight = _weight(right, down, y, x, height, width, mask, side, FINEST)
+        there = at + dy * width + dx
+        red = tl.load(b + there, mask=weight > 0, other=0.0)
+        value += weight * red * _per_diagonal(inverse, there, weight > 0, FINEST)
+    return value * _per_diagonal(inverse, at, mask, FINEST)
 
 
 @triton.jit
-def _restricted(right, down, inverse, b, y, x, height, width, mask):
+def _restricted(right, down, inverse, b, y, x, height, width, mask, FINEST: tl.constexpr):
     """What the two sweeps leave in the 2x2 pixels at (y, x): nothing at the black ones."""
-    at = y * width + x
-    has_right, has_below = mask & (x + 1 < width), mask & (y + 1 < height)
-    above = _relaxed(right, down, inverse, b, y, x + 1, height, width, has_right)
-    below = _relaxed(right, down, inverse, b, y + 1, x, height, width, has_below)
-    # Its upper left pixel is red, and so is the lower right one.
-    total = tl.load(right + at, mask=has_right, other=0.0) * above
-    total += tl.load(down + at, mask=has_below, other=0.0) * below
-    has = mask & (x > 0)
-    value = _relaxed(right, down, inverse, b, y, x - 1, height, width, has)
-    total += tl.load(right + at - 1, mask=has, other=0.0) * value
-    has = mask & (y > 0)
-    value = _relaxed(right, down, inverse, b, y - 1, x, height, width, has)
-    total += tl.load(down + at - width, mask=has, other=0.0) * value
-    has_both = has_right & has_below
-    total += tl.load(right + at + width, mask=has_both, other=0.0) * below
-    total += tl.load(down + at + 1, mask=has_both, other=0.0) * above
-    has = has_both & (x + 2 < width)
-    value = _relaxed(right, down, inverse, b, y + 1, x + 2, height, width, has)
-    total += tl.load(right + at + width + 1, mask=has, other=0.0) * value
-    has = has_both & (y + 2 < height)
-    value = _relaxed(right, down, inverse, b, y + 2, x + 1, height, width, has)
-    return total + tl.load(down + at + width + 1, mask=has, other=0.0) * value
+    total = tl.zeros((y + x).shape, tl.float32)
+    for lower in tl.static_range(2):
+        # The upper left one is red, and so is the lower right one.
+        v, u = y + lower, x + lower
+        red = mask & (v < height) & (u < width)
+        for side in tl.static_range(4):
+            dx = -1 if side == 0 else (1 if side == 1 else 0)
+            dy = -1 if side == 2 else (1 if side == 3 else 0)
+            weight = _weight(right, down, v, u, height, width, red, side, FINEST)
+            linked = weight > 0
+            total += weight * _relaxed(
+                right, down, inverse, b, v + dy, u + dx, height, width, linked, FINEST
+            )
+    return total
 
 
 @triton.jit
 def _sweep(right, down, inverse, b, v, y, x, height, width, mask):
     """One colour: mask says which."""
     at = y * width + x
-    value = tl.load(b + at, mask=mask, other=0.0)
-    value += _around(right, down, v, y, x, height, width, mask)
-    value *= tl.load(inverse + at, mask=mask, other=0.0)
-    tl.store(v + at, value, mask=mask)
+    per = tl.load(inverse + at, mask=mask, other=0.0)
+    value = tl.load(b + at, mask=per > 0, other=0.0)
+    value += _around(right, down, v, y, x, height, width, per > 0, False)
+    tl.store(v + at, value * per, mask=mask)
 
 
 @triton.jit
-def _corrected(inverse, b, coarse, y, x, width, coarse_width, has):
-    """A red pixel after its sweep on the way down, and the coarse level's correction."""
-    value = _product(inverse, b, y * width + x, has)
-    return value + tl.load(coarse + (y // 2) * coarse_width + x // 2, mask=has, other=0.0)
-
-
-@triton.jit
-def _corrected_sweep(right, down, inverse, b, v, coarse, y, x, height, width, coarse_width, mask):
-    """Black pixels, from red ones as they are once they are corrected."""
+def _corrected_sweep(
+    right,
+    down,
+    inverse,
+    b,
+    v,
+    coarse,
+    y,
+    x,
+    height,
+    width,
+    coarse_width,
+    mask,
+    FINEST: tl.constexpr,
+):
+    """Black pixels, from red ones as the sweep down left them, corrected by the coarse level."""
     at = y * width + x
-    value = tl.load(b + at, mask=mask, other=0.0)
-    has = mask & (x > 0)
-    red = _corrected(inverse, b, coarse, y, x - 1, width, coarse_width, has)
-    value += tl.load(right + at - 1, mask=has, other=0.0) * red
-    has = mask & (x + 1 < width)
-    red = _corrected(inverse, b, coarse, y, x + 1, width, coarse_width, has)
-    value += tl.load(right + at, mask=has, other=0.0) * red
-    has = mask & (y > 0)
-    red = _corrected(inverse, b, coarse, y - 1, x, width, coarse_width, has)
-    value += tl.load(down + at - width, mask=has, other=0.0) * red
-    has = mask & (y + 1 < height)
-    red = _corrected(inverse, b, coarse, y + 1, x, width, coarse_width, has)
-    value += tl.load(down + at, mask=has, other=0.0) * red
-    value *= tl.load(inverse + at, mask=mask, other=0.0)
-    tl.store(v + at, value, mask=mask)
+    per = _per_diagonal(inverse, at, mask, FINEST)
+    value = tl.load(b + at, mask=per > 0, other=0.0)
+    for side in tl.static_range(4):
+        dx = -1 if side == 0 else (1 if side == 1 else 0)
+        dy = -1 if side == 2 else (1 if side == 3 else 0)
+        weight = _weight(right, down, y, x, height, width, per > 0, side, FINEST)
+        linked = weight > 0
+        there = at + dy * width + dx
+        red = tl.load(b + there, mask=linked, other=0.0)
+        red *= _per_diagonal(inverse, there, linked, FINEST)
+        parent = ((y + dy) // 2) * coarse_width + (x + dx) // 2
+        value += weight * (red + tl.load(coarse + parent, mask=linked, other=0.0))
+    tl.store(v + at, value * per, mask=mask)
 
 
 @triton.jit
@@ -310,10 +313,7 @@ def _link(
     known,  # (L, H, W) bool
     hole,  # (L, H, W) bool
     slopes,  # (L, H, W, 2) float32
-    fixed,  # out: (L, H, W) float32: known neighbours of a hole pixel
-    right,  # out: (L, H, W) float32: 1 where a hole pixel's right neighbour is in the hole too
-    down,  # out: (L, H, W) float32
-    inverse,  # out: (L, H, W) float32: 1 / number of neighbours
+    code,  # out: (L, H, W) uint8: a bit for each neighbour in the hole, 16 times the known ones
     pull,  # out: (L * C, H, W) float32: known values and slopes that pull on a hole pixel
     active,  # out: (L, tiles) int8
     rim,  # in, out: (L * C, 2) float32: sum of the known values that pull, and their number
@@ -328,13 +328,14 @@ def _link(
     first = picture * height * width
     y, x = _place(ROWS, COLUMNS)
     mine = (y < height) & (x < width)
+    within = mine
     at = first + y * width + x
     mine = mine & (tl.load(hole + at, mask=mine, other=0) != 0)
     any_mine = tl.max(tl.max(mine.to(tl.int32), 1), 0)
     tl.store(active + _tile(picture), any_mine.to(tl.int8))
+    number = tl.zeros((ROWS, COLUMNS), tl.int32)
+    links = tl.zeros((ROWS, COLUMNS), tl.int32)
     if any_mine > 0:
-        number = tl.zeros((ROWS, COLUMNS), tl.float32)
-        links = tl.zeros((ROWS, COLUMNS), tl.float32)
         slope = tl.zeros((ROWS, COLUMNS), tl.float32)
         for side in tl.static_range(4):
             dx = -1 if side == 0 else (1 if side == 1 else 0)
@@ -343,17 +344,11 @@ def _link(
             has = mine & (x + dx >= 0) & (x + dx < width) & (y + dy >= 0) & (y + dy < height)
             beside = tl.load(known + there, mask=has, other=0) != 0
             linked = tl.load(hole + there, mask=has, other=0) != 0
-            number += beside.to(tl.float32)
-            links += linked.to(tl.float32)
-            if side == 1:
-                tl.store(right + at, linked.to(tl.float32), mask=mine)
-            if side == 3:
-                tl.store(down + at, linked.to(tl.float32), mask=mine)
+            number += beside.to(tl.int32)
+            links += linked.to(tl.int32) << side
             if SLOPES:
                 along = tl.load(slopes + 2 * at + side // 2, mask=mine, other=0.0)
                 slope -= tl.where(beside | linked, (dx + dy) * along, 0.0)
-        tl.store(fixed + at, number, mask=mine)
-        tl.store(inverse + at, _inverted(number + links), mask=mine)
         for channel in tl.static_range(CHANNELS):
             total = tl.zeros((ROWS, COLUMNS), tl.float32)
             for side in tl.static_range(4):
@@ -365,8 +360,9 @@ def _link(
                 total += tl.load(values + there * CHANNELS + channel, mask=has, other=0.0)
             solve = picture * CHANNELS + channel
             tl.atomic_add(rim + 2 * solve, _total(total))
-            tl.atomic_add(rim + 2 * solve + 1, _total(tl.where(mine, number, 0.0)))
-            tl.store(pull + solve * height * width + y * width + x, total + slope, mask=mine)
+            tl.atomic_add(rim + 2 * solve + 1, _total(number.to(tl.float32)))
+            tl.store(pull + solve * height * width + y * width + x, total + slope, mask=within)
+    tl.store(code + at, (links + 16 * number).to(tl.uint8), mask=within)
 
 
 @triton.jit
@@ -377,8 +373,7 @@ def _base(rim):
 
 @triton.jit
 def _begin(
-    fixed,
-    inverse,
+    code,
     rim,
     residual,  # in: pull; out
     sums,  # in, out
@@ -396,13 +391,14 @@ def _begin(
         y, x = _place(ROWS, COLUMNS)
         mine = (y < height) & (x < width)
         at = y * width + x
-        there = picture * height * width + at
-        value = tl.load(residual + solve * height * width + at, mask=mine, other=0.0)
-        value -= tl.load(fixed + there, mask=mine, other=0.0) * _base(rim)
-        value = tl.where(tl.load(inverse + there, mask=mine, other=0.0) > 0, value, 0.0)
+        linked = tl.load(code + picture * height * width + at, mask=mine, other=0)
+        at += solve * height * width
+        value = tl.load(residual + at, mask=mine, other=0.0)
+        value -= (linked >> 4).to(tl.float32) * _base(rim)
+        value = tl.where(linked > 0, value, 0.0)
         # Where nothing at all is known there is nothing to solve for.
         value = tl.where(tl.load(rim + 1) > 0, value, 0.0)
-        tl.store(residual + solve * height * width + at, value, mask=mine)
+        tl.store(residual + at, value, mask=mine)
         tl.atomic_add(sums + SUMS * solve + 2, _total(value * value))
 
 
@@ -421,25 +417,26 @@ def _coarsened(
     width,
     coarse_width,
     mine,
+    FINEST: tl.constexpr,
 ):
-    at = 2 * y * width + 2 * x
-    has_right = mine & (2 * x + 1 < width)
-    has_below = mine & (2 * y + 1 < height)
-    has_both = has_right & has_below
-    total = tl.load(fixed + at, mask=mine, other=0.0)
-    total += tl.load(fixed + at + 1, mask=has_right, other=0.0)
-    total += tl.load(fixed + at + width, mask=has_below, other=0.0)
-    total += tl.load(fixed + at + width + 1, mask=has_both, other=0.0)
-    across = tl.load(right + at + 1, mask=has_right, other=0.0)
-    across += tl.load(right + at + width + 1, mask=has_both, other=0.0)
-    along = tl.load(down + at + width, mask=has_below, other=0.0)
-    along += tl.load(down + at + width + 1, mask=has_both, other=0.0)
-    has = mine & (x > 0)
-    left = tl.load(right + at - 1, mask=has, other=0.0)
-    left += tl.load(right + at + width - 1, mask=has & has_below, other=0.0)
-    has = mine & (y > 0)
-    up = tl.load(down + at - width, mask=has, other=0.0)
-    up += tl.load(down + at - width + 1, mask=has & has_right, other=0.0)
+    total = tl.zeros((y + x).shape, tl.float32)
+    across, along = total, total
+    left, up = total, total
+    for corner in tl.static_range(4):
+        v, u = 2 * y + corner // 2, 2 * x + corner % 2
+        has = mine & (v < height) & (u < width)
+        if FINEST:
+            total += (tl.load(fixed + v * width + u, mask=has, other=0) >> 4).to(tl.float32)
+        else:
+            total += tl.load(fixed + v * width + u, mask=has, other=0.0)
+        if corner % 2 == 0:
+            left += _weight(right, down, v, u, height, width, has, 0, FINEST)
+        else:
+            across += _weight(right, down, v, u, height, width, has, 1, FINEST)
+        if corner // 2 == 0:
+            up += _weight(right, down, v, u, height, width, has, 2, FINEST)
+        else:
+            along += _weight(right, down, v, u, height, width, has, 3, FINEST)
     to = y * coarse_width + x
     tl.store(coarse_fixed + to, total, mask=mine)
     # Piecewise constant interpolation makes the coarse level twice too stiff in 2D.
@@ -466,6 +463,7 @@ def _coarsen(
     coarse_width,
     coarse_area,
     FLAG: tl.constexpr,
+    FINEST: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
@@ -487,6 +485,7 @@ def _coarsen(
         width,
         coarse_width,
         mine,
+        FINEST,
     )
     if FLAG:
         any_linked = tl.max(tl.max((mine & (diagonal > 0)).to(tl.int32), 1), 0)
@@ -516,7 +515,7 @@ def _coarsen_bottom(
         t, ch, cw = s + h * w, (h + 1) // 2, (w + 1) // 2
         fine = (fixed + s, right + s, down + s)
         coarse = (fixed + t, right + t, down + t, inverse + t)
-        _coarsened(*fine, *coarse, y, x, h, w, cw, (y < ch) & (x < cw))
+        _coarsened(*fine, *coarse, y, x, h, w, cw, (y < ch) & (x < cw), False)
         tl.debug_barrier()
         s, h, w = t, ch, cw
 
@@ -538,6 +537,7 @@ def _restrict(
     coarse_width,
     coarse_area,
     CHANNELS: tl.constexpr,
+    FINEST: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
@@ -562,6 +562,7 @@ def _restrict(
                 height,
                 width,
                 mine,
+                FINEST,
             )
             tl.store(coarse_b + solve * coarse_area + to, total, mask=mine)
 
@@ -596,7 +597,9 @@ def _bottom(
         for _ in range(1, levels):
             t, ch, cw = s + h * w, (h + 1) // 2, (w + 1) // 2
             mine = (y < ch) & (x < cw)
-            total = _restricted(right + s, down + s, inverse + s, b + s, 2 * y, 2 * x, h, w, mine)
+            total = _restricted(
+                right + s, down + s, inverse + s, b + s, 2 * y, 2 * x, h, w, mine, False
+            )
             tl.store(b + t + y * cw + x, total, mask=mine)
             tl.debug_barrier()
             s, h, w = t, ch, cw
@@ -621,7 +624,7 @@ def _bottom(
                         row, column = y + top, x + left
                         colored = (row < h) & (column < w) & ((row + column) % 2 != color)
                         if color == 0:
-                            _corrected_sweep(*at, coarse, row, column, h, w, cw, colored)
+                            _corrected_sweep(*at, coarse, row, column, h, w, cw, colored, False)
                         else:
                             _sweep(*at, row, column, h, w, colored)
                 tl.debug_barrier()
@@ -644,6 +647,7 @@ def _black_up(
     coarse_width,
     coarse_area,
     CHANNELS: tl.constexpr,
+    FINEST: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
@@ -666,6 +670,7 @@ def _black_up(
             width,
             coarse_width,
             black,
+            FINEST,
         )
 
 
@@ -696,9 +701,11 @@ def _red_up(
         mine = (y < height) & (x < width)
         red = mine & ((y + x) % 2 == 0)
         at = y * width + x
-        value = tl.load(b + own + at, mask=mine, other=0.0)
-        found = _around(right + links, down + links, v + own, y, x, height, width, red)
-        found = (value + found) * tl.load(inverse + links + at, mask=red, other=0.0)
+        per = _per_diagonal(inverse + links, at, mine, FINEST)
+        value = tl.load(b + own + at, mask=per > 0, other=0.0)
+        solved = red & (per > 0)
+        found = _around(right + links, down + links, v + own, y, x, height, width, solved, FINEST)
+        found = (value + found) * per
         tl.store(v + own + at, found, mask=red)
         if FINEST:
             black = tl.load(v + own + at, mask=mine & (red == 0), other=0.0)
@@ -707,9 +714,7 @@ def _red_up(
 
 @triton.jit(do_not_specialize=["turn"])
 def _advance(
-    right,
-    down,
-    inverse,
+    code,
     z,
     old,
     new,  # out: z + beta old
@@ -728,20 +733,22 @@ def _advance(
     picture = solve // CHANNELS
     sums += SUMS * solve
     if _going(sums, turn, limit) & (tl.load(active + _tile(picture)) != 0):
-        links = picture * height * width
+        code += picture * height * width
         z += solve * height * width
         old += solve * height * width
         y, x = _place(ROWS, COLUMNS)
         mine = (y < height) & (x < width)
         at = y * width + x
-        before = tl.load(sums + 3 * tl.maximum(turn - 1, 0))
-        beta = tl.where(turn > 0, tl.load(sums + 3 * turn) / tl.where(before != 0, before, 1.0), 0)
-        own = tl.load(z + at, mask=mine, other=0.0)
-        own += beta * tl.load(old + at, mask=mine, other=0.0)
-        others = _around(right + links, down + links, z, y, x, height, width, mine)
-        others += beta * _around(right + links, down + links, old, y, x, height, width, mine)
-        per = tl.load(inverse + links + at, mask=mine, other=0.0)
-        value = tl.where(per > 0, own / tl.where(per > 0, per, 1.0) - others, 0.0)
+        per = _per_diagonal(code, at, mine, True)
+        linked = per > 0
+        own = tl.load(z + at, mask=linked, other=0.0)
+        others = _around(code, code, z, y, x, height, width, linked, True)
+        if turn > 0:
+            beta = tl.load(sums + 3 * turn - 3)
+            beta = tl.load(sums + 3 * turn) / tl.where(beta != 0, beta, 1.0)
+            own += beta * tl.load(old + at, mask=linked, other=0.0)
+            others += beta * _around(code, code, old, y, x, height, width, linked, True)
+        value = tl.where(linked, own / tl.where(linked, per, 1.0) - others, 0.0)
         at += solve * height * width
         tl.store(new + at, own, mask=mine)
         tl.store(product + at, value, mask=mine)
@@ -775,6 +782,7 @@ def _step(
         rho = tl.load(sums + 3 * turn)
         step = tl.where(curvature > 0, rho / tl.where(curvature > 0, curvature, 1.0), 0.0)
         value = tl.load(solution + at, mask=mine, other=0.0)
+        value = tl.where(turn > 0, value, 0.0)
         value += step * tl.load(direction + at, mask=mine, other=0.0)
         tl.store(solution + at, value, mask=mine)
         left = tl.load(residual + at, mask=mine, other=0.0)
@@ -789,6 +797,7 @@ def _finish(
     hole,
     solution,
     rim,
+    sums,
     filled,  # out
     height,
     width,
@@ -806,5 +815,6 @@ def _finish(
     own = tl.load(values + there * CHANNELS + channel, mask=mine, other=0.0)
     inside = mine & (tl.load(hole + there, mask=mine, other=0) != 0)
     found = tl.load(solution + solve * height * width + at, mask=inside, other=0.0)
+    found = tl.where(tl.load(sums + SUMS * solve + 2) > 0, found, 0.0)
     found += _base(rim + 2 * solve)
     tl.store(filled + there * CHANNELS + channel, tl.where(inside, found, own), mask=mine)
