@@ -236,6 +236,7 @@ class TestPatches:
             image,
             targets,
             sources,
+            before=sources.copy(),
             costs=costs,
             forward=sweep % 2 == 0,
             search_px=16,

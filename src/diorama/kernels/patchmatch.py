@@ -41,6 +41,7 @@ def match_patches(
     targets: Array,
     sources: Array,
     *,
+    before: Array,
     costs: Array,
     forward: bool,
     search_px: int,
@@ -50,18 +51,23 @@ def match_patches(
     """One sweep over the targets: take over neighbours' offsets, then search at random.
 
     Writes `sources` and `costs` in place, target after target, so that a good offset runs through
-    the whole hole in one sweep.
+    all targets in one sweep. Disjoint runs of a hole's targets may be swept at the same time: from
+    another run's targets only what they had `before` is taken.
 
     Args:
         image: the picture.
-        targets: (n,) int32 flat indices of patch centres, ascending, outside the frame.
+        targets: (n,) int32 flat indices of patch centres, ascending, outside the frame; a run of
+            them without gaps.
         sources: (h * w,) int32: flat index of each target's source, -1 where there is none.
+        before: (h * w,) int32: a copy of `sources` from before the sweep.
         costs: (h * w,) float32: D of it.
         forward: sweep from the first target to the last, or back.
         search_px: how far from the best source so far the search begins; it halves with each try.
         penalty: see above.
         seed: of the search.
     """
+    if not targets.size:
+        return
     from diorama.kernels._numba.patchmatch import match
 
     match(
@@ -71,6 +77,7 @@ def match_patches(
         image.rgb.reshape(-1),
         image.confidence.reshape(-1),
         image.usable.reshape(-1),
+        before,
         sources,
         costs,
         search_px,

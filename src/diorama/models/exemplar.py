@@ -14,7 +14,7 @@ noisy. All of it vanishes at the seam, so there is none; that is gradient-domain
 al., "Poisson image editing", 2003) with E as the guide.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -64,6 +64,12 @@ SWEEPS_COARSEST = 6
 
 CONFIDENCE_FALL = 1.15
 """Confidence in the hole's current guess falls by this factor with each pixel from the known."""
+
+LARGE_HOLE_PX = 16384
+"""A hole of more pixels than this is filled by all threads together."""
+
+RUN_PX = 4096
+"""Pixels matched or voted for by one thread at a time: some milliseconds of work."""
 
 MATCHED_DIFFERENCE = 1e-3
 """Squared colour difference, about 8 of 255, below which patches count as equally good."""
@@ -119,17 +125,25 @@ class Exemplar:
         Raises:
             InputError: a task's arrays do not agree in size, or have other dtypes.
         """
-        bases = run_tasks([lambda t=task: _harmonic_fill(t) for task in tasks])
+        results = run_tasks([lambda t=task: _harmonic_fill(t) for task in tasks])
         regions = [
-            (i, region) for i, task in enumerate(tasks) for region in self._regions(task, bases[i])
+            (rgb, region)
+            for task, rgb in zip(tasks, results, strict=True)
+            for region in self._regions(task)
         ]
-        fills = run_tasks([lambda r=region: self._fill(r, seed) for _, region in regions])
-        results = [base.copy() for base in bases]
-        for (i, region), colors in zip(regions, fills, strict=True):
-            results[i][region.box][region.hole] = colors
+        # Of the large ones all threads work on one after the other, of the small ones each on one.
+        small = [
+            lambda rgb=rgb, region=region: self._fill(rgb, region, seed, _one_by_one)
+            for rgb, region in regions
+            if not region.large
+        ]
+        fills = iter(run_tasks(small))
+        for rgb, region in regions:
+            fill = self._fill(rgb, region, seed, run_tasks) if region.large else next(fills)
+            rgb[region.box][region.hole] = fill
         return results
 
-    def _regions(self, task: FillTask, base: Rgb) -> list["_Region"]:
+    def _regions(self, task: FillTask) -> list["_Region"]:
         """The hole in parts, each with the surroundings it may take from."""
         rows, columns = np.nonzero(task.hole)
         height, width = task.hole.shape
@@ -148,32 +162,38 @@ class Exemplar:
             known = task.known[box]
             hole = np.zeros_like(known)
             hole[y - box[0].start, x - box[1].start] = True
-            # Other parts' guesses are not this part's business: all else is as good as black.
-            level = _Level(np.where((known | hole)[..., None], base[box], 0), known, hole)
-            regions.append(_Region(box, hole, level))
+            regions.append(_Region(box, known, hole, y.size > LARGE_HOLE_PX))
         return regions
 
-    def _fill(self, region: "_Region", seed: int) -> Array:
-        """(n, 3) colours of the region's hole."""
-        finest, hole = region.level, region.hole
-        harmonic = finest.rgb
-        if not finest.known.any():
-            return harmonic[hole]
-        levels = _pyramid(finest)
+    def _fill(self, rgb: Rgb, region: "_Region", seed: int, run: "_Runner") -> Array:
+        """(n, 3) colours of the region's hole; `rgb` holds its harmonic fill."""
+        known, hole = region.known, region.hole
+        if not known.any():
+            return rgb[region.box][hole]
+        # Other regions' guesses are not this one's business: all else is as good as black.
+        harmonic = np.where((known | hole)[..., None], rgb[region.box], np.float32(0))
+        levels = _pyramid(_Level(harmonic, known, hole))
         match = None
         for depth in range(len(levels) - 1, -1, -1):
-            match = self._match(levels[depth], match, depth, seed)
+            match = self._match(levels[depth], match, depth, seed, run)
         assert match is not None
         difference = match.rgb - harmonic
-        coarse = _blur(difference, finest.known | hole, self.detail_sigma_px)[hole]
+        coarse = _blur(difference, known | hole, self.detail_sigma_px)[hole]
         fine = difference[hole] - coarse
-        square = np.square(_distance_px(finest.known)[hole, None])
+        square = np.square(_distance_px(known)[hole, None])
         trust = square / (square + np.float32(HARMONIC_REACH_PX**2))
-        gain = self._gain(match.rgb, finest.known, hole)[:, None]
+        gain = self._gain(match.rgb, known, hole)[:, None]
         fill = harmonic[hole] + trust * (gain * fine + self.structure * coarse)
         return np.clip(fill, 0, 1).astype(np.float32)
 
-    def _match(self, level: "_Level", coarser: "_Match | None", depth: int, seed: int) -> "_Match":
+    def _match(
+        self,
+        level: "_Level",
+        coarser: "_Match | None",
+        depth: int,
+        seed: int,
+        run: "_Runner",
+    ) -> "_Match":
         """Match and vote on one level, beginning from the next coarser one's result."""
         known, hole = _framed(level.known), _framed(level.hole)
         height, width = known.shape
@@ -196,37 +216,49 @@ class Exemplar:
 
         confidence = np.where(hole, CONFIDENCE_FALL ** -_distance_px(known), known)
         image = PatchImage(rgb, confidence.astype(np.float32), usable)
+        costs = np.zeros(height * width, np.float32)
+
+        def vote(weights: Array, sigma_px: float) -> Array:
+            window = _window(sigma_px)
+            voted = run(
+                [
+                    lambda part=part: vote_patches(
+                        image, part, sources, weights=weights, window=window
+                    )
+                    for part in _runs(pixels)
+                ]
+            )
+            return np.concatenate(voted)
+
+        def search(sweep: int) -> None:
+            before = sources.copy()
+            run(
+                [
+                    lambda part=part: match_patches(
+                        image,
+                        part,
+                        sources,
+                        before=before,
+                        costs=costs,
+                        forward=sweep % 2 == 0,
+                        search_px=max(self.search_px >> depth, MIN_SEARCH_PX),
+                        penalty=DISTANCE_PENALTY * 4**depth,
+                        seed=(seed * 64 + depth) * 64 + sweep,
+                    )
+                    for part in _runs(targets)
+                ]
+            )
+
         if coarser is not None:
             # Sources at this scale bring detail that no interpolation has.
-            colors = vote_patches(
-                image,
-                pixels,
-                sources,
-                weights=image.confidence.reshape(-1),
-                window=_window(VOTE_SIGMA_PX),
-            )
+            colors = vote(image.confidence.reshape(-1), VOTE_SIGMA_PX)
             guess[pixels] = self._anchored(colors, harmonic)
-        costs = np.zeros(height * width, np.float32)
         sweeps = SWEEPS_COARSEST if coarser is None else SWEEPS
         for sweep in range(sweeps):
-            match_patches(
-                image,
-                targets,
-                sources,
-                costs=costs,
-                forward=sweep % 2 == 0,
-                search_px=max(self.search_px >> depth, MIN_SEARCH_PX),
-                penalty=DISTANCE_PENALTY * 4**depth,
-                seed=(seed * 64 + depth) * 64 + sweep,
-            )
+            search(sweep)
             last = sweep == sweeps - 1
-            colors = vote_patches(
-                image,
-                pixels,
-                sources,
-                weights=image.confidence.reshape(-1) / (costs + np.float32(MATCHED_DIFFERENCE)),
-                window=_window(FINAL_VOTE_SIGMA_PX if last and depth == 0 else VOTE_SIGMA_PX),
-            )
+            weights = image.confidence.reshape(-1) / (costs + np.float32(MATCHED_DIFFERENCE))
+            colors = vote(weights, FINAL_VOTE_SIGMA_PX if last and depth == 0 else VOTE_SIGMA_PX)
             guess[pixels] = colors if last else self._anchored(colors, harmonic)
         return _Match(rgb[FRAME:-FRAME, FRAME:-FRAME], sources.reshape(height, width))
 
@@ -244,6 +276,19 @@ class Exemplar:
         return colors + np.float32(self.anchor) * (harmonic - colors)
 
 
+_Runner = Callable[[Sequence[Callable[[], object]]], list]
+"""`run_tasks`, or what does the same in one thread."""
+
+
+def _one_by_one(tasks: Sequence[Callable[[], object]]) -> list:
+    return [task() for task in tasks]
+
+
+def _runs(pixels: Array) -> list[Array]:
+    """The pixels in runs of `RUN_PX`, whatever the number of threads."""
+    return [pixels[i : i + RUN_PX] for i in range(0, max(1, pixels.size), RUN_PX)]
+
+
 @dataclass(frozen=True)
 class _Level:
     """A picture at one scale; `rgb` holds the harmonic fill in the hole, black elsewhere."""
@@ -258,9 +303,12 @@ class _Region:
     """A part of a task's hole that is filled on its own."""
 
     box: tuple[slice, slice]
-    hole: Array
+    known: Array
     """(h, w) bool in the box."""
-    level: _Level
+    hole: Array
+    """(h, w) bool in the box: this part's, not the others'."""
+    large: bool
+    """Whether it is worth the work of several threads."""
 
 
 @dataclass(frozen=True)

@@ -18,21 +18,29 @@ def _next(state):
     return state
 
 
-# The sum may be reassociated into vectors: its order is then the compiler's, but always the same.
-@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+# The sums may be reassociated into vectors: their order is then the compiler's, but always the
+# same. Rows are summed inside columns, so that there is one horizontal sum and not one a row.
+@njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
 def _distance(rgb, width, patch, weights, center, bound):
     """Weighted sum of squared differences to the patch around `center`; gives up above `bound`."""
+    corner = 3 * (center - RADIUS)
+    stride = 3 * width
     total = np.float32(0)
-    for row in range(SIDE):
-        at = 3 * (center + (row - RADIUS) * width - RADIUS)
-        base = row * RUN
+    for k in range(RUN):
         part = np.float32(0)
-        for k in range(RUN):
-            difference = patch[base + k] - rgb[at + k]
-            part += weights[base + k] * difference * difference
+        for row in range(RADIUS - 1, RADIUS + 2):
+            difference = patch[row * RUN + k] - rgb[corner + (row - RADIUS) * stride + k]
+            part += weights[row * RUN + k] * difference * difference
         total += part
-        if total > bound:
-            break
+    if total > bound:
+        return total
+    for k in range(RUN):
+        part = np.float32(0)
+        for n in range(SIDE - 3):
+            row = n if n < RADIUS - 1 else n + 3
+            difference = patch[row * RUN + k] - rgb[corner + (row - RADIUS) * stride + k]
+            part += weights[row * RUN + k] * difference * difference
+        total += part
     return total
 
 
@@ -44,6 +52,7 @@ def match(
     rgb,  # (h * w * 3,) float32
     confidence,  # (h * w,) float32
     usable,  # (h * w,) uint8
+    before,  # (h * w,) int32: the sources when the sweep began; not `sources` itself
     sources,  # (h * w,) int32, in and out
     costs,  # (h * w,) float32, out
     search_px,
@@ -54,6 +63,7 @@ def match(
     weights = np.zeros(SIDE * RUN, np.float32)
     height = usable.size // width
     step = 1 if forward else -1
+    first, last = targets[0], targets[-1]
     for n in range(targets.size):
         t = np.int64(targets[n] if forward else targets[targets.size - 1 - n])
         ty, tx = t // width, t % width
@@ -81,7 +91,9 @@ def match(
                 offset = step if candidate % 2 == 1 else step * width
                 if candidate > 2:
                     offset = -offset
-                source = np.int64(sources[t - offset])
+                beside = t - offset
+                own = first <= beside <= last
+                source = np.int64(sources[beside] if own else before[beside])
                 if source >= 0:
                     source += offset
             else:
