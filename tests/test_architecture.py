@@ -28,6 +28,7 @@ LEVELS = (
             "depth_files",
             "phone_depth",
             "masks",
+            "mask_edges",
             "harmonise",
             "layers",
             "matting",

@@ -43,6 +43,7 @@ from diorama.arrays import (
 from diorama.errors import InputError
 from diorama.kernels import mask_grid
 from diorama.kernels.mask_grid import GridProblem, MaskGrid
+from diorama.mask_edges import part_masks
 from diorama.masks import Masks
 from diorama.photo import Photo
 
@@ -69,7 +70,7 @@ MAX_PROFILES = 4000
 MIN_PROFILES = 10
 """Fewer tell nothing; the estimate then has no edge to sharpen."""
 
-MAX_NODES_ACROSS, MAX_SPACING_PX = 480, 16
+MAX_NODES_ACROSS, MAX_SPACING_PX = 320, 16
 """Node spacing follows the blur between long side / 480 (at least 2 px) and 16 px: finer only costs
 time, coarser loses shape."""
 
@@ -185,6 +186,14 @@ def harmonise(
     if blur_px < SHARP_PX or scale <= 0:
         report = HarmoniseReport(0.0, 0.0, 0, 0.0, 0, 0.0)
         return Harmonised(disparity.copy(), report)
+    labels = part_masks(
+        labels,
+        disparity,
+        photo.rgb,
+        blur_px,
+        min_range=2 * config.min_jump * scale,
+        confidence=confidence,
+    )
     fit = _fit_surfaces(labels, disparity, confidence, initial, scale, blur_px, config)
     surface = mask_grid.slice_grid(fit.grid, labels, fit.surface, disparity)
     flat = mask_grid.mark_jumps(labels, surface, fit.threshold)
