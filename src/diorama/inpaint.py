@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from diorama.arrays import Array, Disparity, Mask, Rgb, Rgba, check_array, check_disparity
+from diorama.camera import ViewBox, disparity_per_px
 from diorama.errors import InputError
 from diorama.kernels.harmonic import nearest_labels, solve_harmonic
 from diorama.layers import Layer
@@ -29,6 +30,10 @@ CONTEXT_PX = 128
 
 BLEED_PX = 8
 """How far colour and disparity are continued exactly: more than any filter or mesh hull reaches."""
+
+BEHIND_PX = 0.5
+"""Parallax at the view box's limit by which fills stay behind what hides them: as near, programs
+that compare depths would show either."""
 
 SAMPLE_STEPS = (1, 2, 3, 5, 7, 10, 13, 17, 22, 28)
 """Distances in pixels from the hole, relative to a ring of 28, at which the known side is sampled
@@ -93,6 +98,7 @@ def fill_layers(
     disparity: Disparity,
     *,
     inpainter: Inpainter,
+    view_box: ViewBox = ViewBox(),
     config: InpaintConfig | None = None,
     seed: int = 0,
 ) -> tuple[Layer, ...]:
@@ -103,6 +109,8 @@ def fill_layers(
         layers: back to front; colour and disparity are undefined in `hole`.
         disparity: (H, W) what the photo shows, harmonised: where a hole is, its occluder's.
         inpainter: fills colour.
+        view_box: where the camera may go: fills stay half a pixel of its parallax behind what hides
+            them.
         config: settings.
         seed: of the inpainter.
 
@@ -121,6 +129,9 @@ def fill_layers(
         for i, layer in enumerate(layers)
         if layer.hole.any()
     }
+    step = BEHIND_PX * disparity_per_px(photo.camera, view_box)
+    step = np.float32(step) if np.isfinite(step) else np.float32(0)
+    ceiling = np.maximum(disparity - step, 0)
     tasks = [_fill_task(layers[i], box) for i, box in boxes.items()]
     colors = dict(zip(boxes, inpainter.inpaint(tasks, seed=seed), strict=True))
 
@@ -132,13 +143,13 @@ def fill_layers(
             rgba[layer.hole, :3] = colors[index][layer.hole[box]]
             known = (layer.rgba[..., 3] >= 1) & ~layer.hole
             filled = fill_disparity(
-                filled, known, layer.hole, upper=disparity, reach_px=config.plane_reach_px
+                filled, known, layer.hole, upper=ceiling, reach_px=config.plane_reach_px
             )
         rgba, filled = bleed(rgba, filled)
         return replace(layer, rgba=rgba, disparity=filled)
 
     filled = tuple(run_tasks([lambda i=i: finish(i) for i in range(len(layers))]))
-    _settle(filled, disparity)
+    _settle(filled, ceiling, step)
     return filled
 
 
@@ -146,22 +157,22 @@ def _sparse_copy(rgba: Rgba) -> Rgba:
     """A copy of what is in the box of the covered pixels; the rest is 0 and takes no memory."""
     left, top, width, height = cv2.boundingRect((rgba[..., 3] > 0).view(np.uint8))
     box = (slice(top, top + height), slice(left, left + width))
-    copy = np.zeros_like(rgba)
+    copy = np.zeros(rgba.shape, np.float32)  # zeros_like would write every zero
     copy[box] = rgba[box]
     return copy
 
 
-def _settle(layers: Sequence[Layer], disparity: Disparity) -> None:
+def _settle(layers: Sequence[Layer], ceiling: Disparity, step: float) -> None:
     """Lower fills, in place, that would come before a fill of a layer in front of theirs.
 
     Every fill was made for itself; where several lie behind one another, their order decides, or a
-    renderer that tests depth would show another picture than the layers composited.
+    renderer that tests depth would show another picture than the layers composited. `ceiling` is
+    what hides the nearest of them, less a step, and is changed.
     """
-    ceiling = disparity.copy()
     for layer in reversed(layers):
         hole = layer.hole
         layer.disparity[hole] = np.minimum(layer.disparity[hole], ceiling[hole])
-        ceiling[hole] = layer.disparity[hole]
+        ceiling[hole] = np.maximum(layer.disparity[hole] - step, 0)
 
 
 def _fill_task(layer: Layer, box: tuple[slice, slice]) -> FillTask:
@@ -318,6 +329,6 @@ def bleed(rgba: Rgba, disparity: Disparity) -> tuple[Rgba, Disparity]:
     colors[ring] = colors[nearest]
     depths[ring] = depths[nearest]
     depths[~near[box]] = depth
-    continued = np.zeros_like(disparity)
+    continued = np.zeros(disparity.shape, np.float32)
     continued[box] = depths
     return rgba, continued

@@ -178,7 +178,9 @@ def reconcile(rgb: Rgb, layers: Sequence[tuple[Rgba, Mask]], *, opaque: Mask | N
     changed = np.flatnonzero(may_change)
     values[below[changed], changed, :3] = behind[changed]
     for index, rgba in enumerate(stack):
-        rgba.reshape(-1, 4)[pixels] = values[index]
+        # Only these: writing zeros back where a layer is not would take memory for them.
+        own = (top == index) | (may_change & (below == index))
+        rgba.reshape(-1, 4)[pixels[own]] = values[index, own]
 
 
 def composite(layers: Sequence[Rgba]) -> tuple[Rgb, Alpha]:
