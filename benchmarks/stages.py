@@ -2,7 +2,8 @@
 
 Three fresh processes make a scene and a page of the same 1920x1080 photo: one with an empty kernel
 cache (what a newcomer waits for), one with a warm cache, and one that repeats the work to time each
-stage warm (medians). ``sizes.py`` tells how time and memory grow with the photo.
+stage warm (medians). Then mesher and renderers beside their peers, as ``render.py`` prints them.
+``sizes.py`` tells how time and memory grow with the photo.
 
 ``ms`` is time, ``cpu_ms`` the same summed over threads, ``peak_mb`` the resident peak while the
 stage ran, of which earlier stages hold a part. ``scene`` is photo to scene, import included, before
@@ -44,6 +45,10 @@ def main() -> None:
         for name, repeats in (("first run", 1), ("fresh process", 1), ("warm", warm)):
             for stage, metrics in in_fresh_process(photo, 1920, repeats, cache).items():
                 result.add(source.name, f"{stage}, {name}", metrics)
+    # Here, for it brings in all of diorama, which a fresh process is timed to import.
+    from render import add_rows
+
+    add_rows(result, source, quick=args.quick)
     result.finish(args)
 
 
