@@ -240,3 +240,50 @@ def fence(width: int = 320, height: int = 240) -> SyntheticScene:
         ),
         Camera.from_fov(width, height),
     )
+
+
+def slanted_cards(width: int = 320, height: int = 240) -> SyntheticScene:
+    """Three slanted cards before a slanted wall, whose depth ranges overlap one another's."""
+    return SyntheticScene(
+        (
+            Plane((0.5, 0, 1), 2.6, stripes((0.1, 0.45, 0.15), (0.35, 0.7, 0.3), 3.0)),
+            Plane(
+                (0.8, 0, 1),
+                1.5,
+                stripes((0.1, 0.15, 0.6), (0.2, 0.3, 0.9), 5.0),
+                rectangle(-0.75, -0.45, -0.15, 0.2),
+            ),
+            Plane(
+                (-0.7, 0, 1),
+                1.35,
+                stripes((0.7, 0.6, 0.1), (0.95, 0.8, 0.2), 6.0),
+                rectangle(0.05, -0.4, 0.6, 0.1),
+            ),
+            Plane(
+                (0, 0.9, 1),
+                1.3,
+                stripes((0.7, 0.1, 0.1), (0.95, 0.3, 0.2), 8.0),
+                rectangle(-0.3, -0.05, 0.35, 0.45),
+            ),
+        ),
+        Camera.from_fov(width, height),
+    )
+
+
+def hair(width: int = 320, height: int = 240) -> SyntheticScene:
+    """A head at z = 1 with strands about a pixel wide (at 480 px) before a wall at z = 3."""
+
+    def head(s: Array, t: Array) -> Mask:
+        angle, radius = np.arctan2(t - 0.1, s), np.hypot(s, t - 0.1)
+        # Strands leave the head every 8 degrees and bend as they go.
+        turn = (angle + 1.2 * (radius - 0.12)) / np.radians(8.0)
+        away = np.abs(turn - np.round(turn)) * np.radians(8.0) * radius
+        return (radius < 0.12) | ((away < 0.0012) & (radius < 0.28))
+
+    return SyntheticScene(
+        (
+            Plane((0, 0, 1), 3.0, stripes((0.45, 0.6, 0.75), (0.65, 0.8, 0.95), 2.0)),
+            Plane((0, 0, 1), 1.0, stripes((0.2, 0.1, 0.05), (0.35, 0.2, 0.1), 6.0), head),
+        ),
+        Camera.from_fov(width, height),
+    )
