@@ -26,6 +26,7 @@ else. References: Barron and Poole, "The Fast Bilateral Solver" (2016); Chen, Pa
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import NormalDist
 
 import cv2
@@ -46,6 +47,7 @@ from diorama.kernels.mask_grid import GridProblem, MaskGrid
 from diorama.mask_edges import part_masks
 from diorama.masks import Masks
 from diorama.photo import Photo
+from diorama.runtime import run_tasks
 
 SHARP_PX = 0.4
 """Below this blur an estimate is exact and stays as it is."""
@@ -64,8 +66,9 @@ TYPICAL_EDGE = 80
 """Percentile of the profiles' steepness that counts: surfaces that slope beside an edge make most
 profiles look a little more blurred than they are."""
 
-MAX_PROFILES = 4000
-"""Profiles across mask edges that the blur is measured on, in each direction."""
+MAX_ROWS, MAX_PROFILES = 360, 1500
+"""Rows and, on these, profiles across mask edges that the blur is measured on, and as many columns
+and profiles along these."""
 
 MIN_PROFILES = 10
 """Fewer tell nothing; the estimate then has no edge to sharpen."""
@@ -76,6 +79,10 @@ time, coarser loses shape."""
 
 NOISE_FLOOR = 0.002
 """Least noise, as part of the disparity range, so that exact data keeps finite weights."""
+
+DISTANCE_ROWS = 270
+"""Rows of a band of the distance transform; a distance depends on rows of the next band only as far
+as it counts."""
 
 PLANE_ROUNDS = 4
 """Reweightings of the planes; the weights hardly move after."""
@@ -197,20 +204,16 @@ def harmonise(
     fit = _fit_surfaces(labels, disparity, confidence, initial, scale, blur_px, config)
     surface = mask_grid.slice_grid(fit.grid, labels, fit.surface, disparity)
     flat = mask_grid.mark_jumps(labels, surface, fit.threshold)
-    distance = (
-        cv2.distanceTransform(flat, cv2.DIST_L2, 5)
-        if not flat.all()
-        else np.full(flat.shape, np.inf, np.float32)
-    )
     half_px = max(0.35 * config.band * blur_px, 0.5)
+    band_px = config.band * blur_px - half_px, config.band * blur_px + half_px + 1
     trusted = np.ones((1, 1), np.float32) if confidence is None else confidence
     harmonised = mask_grid.blend(
         fit.grid,
         disparity,
         surface,
         confidence=np.ascontiguousarray(trusted),
-        distance=distance,
-        band_px=(config.band * blur_px - half_px, config.band * blur_px + half_px + 1),
+        distance=_distance(flat, band_px[1]),
+        band_px=band_px,
         strength=fit.strength,
     )
     report = HarmoniseReport(
@@ -272,10 +275,7 @@ def _measure_blur(
     """
     reach = max(MIN_REACH_PX, round(3 * config.max_blur * max(labels.shape)))
     profiles = np.concatenate(
-        [
-            _profiles(labels, disparity, reach),
-            _profiles(np.ascontiguousarray(labels.T), np.ascontiguousarray(disparity.T), reach),
-        ]
+        [_profiles(labels, disparity, reach), _profiles(labels.T, disparity.T, reach)]
     )
     blur, shift = reach / 3, 0.0
     for _ in range(8):
@@ -311,9 +311,11 @@ def _profiles(labels: Array, disparity: Disparity, reach: int) -> Array:
     The mask edge lies between columns reach - 1 and reach.
     """
     height, width = labels.shape
-    y, x = np.nonzero(labels[:, 1:] != labels[:, :-1])
+    step = height // MAX_ROWS + 1
+    rows = labels[step // 2 :: step]
+    y, x = np.nonzero(rows[:, 1:] != rows[:, :-1])
     keep = slice(None, None, len(y) // MAX_PROFILES + 1)
-    y, x = y[keep], x[keep]
+    y, x = y[keep] * step + step // 2, x[keep]
     up, below = np.maximum(y - 2, 0), np.minimum(y + 2, height - 1)
     before, after = np.maximum(x - 1, 0), np.minimum(x + 2, width - 1)
     along = np.abs(disparity[y, after] - disparity[y, before]) / 3
@@ -405,44 +407,32 @@ def _fit_planes(
     Returns:
         Its value (V,) float32 at each vertex, and (V,) bool: the mask is infinitely far.
     """
-    nodes = grid.nodes()
     _, mask = np.unique(grid.label, return_inverse=True)
-    num = int(mask.max()) + 1
-
-    def total(values: Array) -> Array:
-        return np.bincount(mask, values, num)
-
+    far = np.bincount(mask, grid.coverage * (mean == 0)) > 0.5 * np.bincount(mask, grid.coverage)
     # Vertices of masks that lie wholly inside the blur still count a little: their ridge.
-    weight = grid.coverage * (node_weight.ravel()[nodes] + 1e-3 * grid.coverage**2)
-    weight = weight.astype(np.float64)
-    x, y = nodes % grid.shape[1] * 1.0, nodes // grid.shape[1] * 1.0
-    d = mean.astype(np.float64)
-    is_sky = (total(grid.coverage * (mean == 0)) > 0.5 * total(grid.coverage))[mask]
-    affine = constant = np.zeros_like(d)
-    affine_spread = constant_spread = np.zeros(num)
-    affine_weight = constant_weight = weight
-    floor = NOISE_FLOOR * scale
-    for _ in range(PLANE_ROUNDS):
-        mass = np.maximum(total(affine_weight), 1e-30)
-        cx, cy, cd = (total(affine_weight * v) / mass for v in (x, y, d))
-        dx, dy, dd = x - cx[mask], y - cy[mask], d - cd[mask]
-        xx, xy, yy = (total(affine_weight * v) / mass for v in (dx * dx, dx * dy, dy * dy))
-        xd, yd = total(affine_weight * dx * dd) / mass, total(affine_weight * dy * dd) / mass
-        # A mask one node wide has no slope across: a quarter of a node's variance holds it.
-        xx, yy = xx + 0.25, yy + 0.25
-        determinant = xx * yy - xy * xy
-        slope_x = (yy * xd - xy * yd) / determinant
-        slope_y = (xx * yd - xy * xd) / determinant
-        affine = cd[mask] + slope_x[mask] * dx + slope_y[mask] * dy
-        level = total(constant_weight * d) / np.maximum(total(constant_weight), 1e-30)
-        constant = level[mask]
-        affine_spread = total(weight * np.abs(d - affine)) / np.maximum(total(weight), 1e-30)
-        constant_spread = total(weight * np.abs(d - constant)) / np.maximum(total(weight), 1e-30)
-        affine_weight = weight / (1 + ((d - affine) / (2 * affine_spread + floor)[mask]) ** 2)
-        constant_weight = weight / (1 + ((d - constant) / (2 * constant_spread + floor)[mask]) ** 2)
-    is_affine = (affine_spread < 0.9 * constant_spread)[mask]
-    plane = np.where(is_sky, 0.0, np.where(is_affine, affine, constant))
-    return plane.astype(np.float32), is_sky
+    weight = grid.coverage * (node_weight.ravel()[grid.nodes()] + 1e-3 * grid.coverage**2)
+    plane = mask_grid.fit_planes(
+        grid, mask, mean, weight.astype(np.float64), rounds=PLANE_ROUNDS, floor=NOISE_FLOOR * scale
+    )
+    is_sky = far[mask]
+    return np.where(is_sky, np.float32(0), plane), is_sky
+
+
+def _distance(flat: Array, reach_px: float) -> Array:
+    """Distance (H, W) to the nearest 0, right where it is less than `reach_px`."""
+    height, overlap = flat.shape[0], math.ceil(reach_px) + 1
+
+    def band(first: int) -> Array:
+        begin = max(0, first - overlap)
+        part = flat[begin : first + DISTANCE_ROWS + overlap]
+        if part.all():
+            found = np.full(part.shape, np.inf, np.float32)
+        else:
+            found = np.asarray(cv2.distanceTransform(part, cv2.DIST_L2, 3))
+        return found[first - begin : first - begin + DISTANCE_ROWS]
+
+    rows = range(0, height, DISTANCE_ROWS)
+    return np.concatenate(run_tasks([partial(band, row) for row in rows]))
 
 
 def _noise(residual: Array, inside: Array, scale: float) -> float:

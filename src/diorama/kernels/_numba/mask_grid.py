@@ -96,25 +96,25 @@ def connect(slot_label, coverage, offset, right, down, right_share, down_share, 
 @njit(nogil=True, cache=True)
 def _blur(image, scratch, passes, weight):
     num_rows, num_columns = image.shape
+    last = num_columns - 1
+    keep = image.dtype.type(1.0 - 2.0 * weight)
+    weight = image.dtype.type(weight)
     for _ in range(passes):
         for j in range(num_rows):
-            for i in range(num_columns):
-                center = image[j, i]
-                value = center
-                if i > 0:
-                    value += weight * (image[j, i - 1] - center)
-                if i + 1 < num_columns:
-                    value += weight * (image[j, i + 1] - center)
-                scratch[j, i] = value
+            row = image[j]
+            blurred = scratch[j]
+            for i in range(1, last):
+                blurred[i] = keep * row[i] + weight * (row[i - 1] + row[i + 1])
+            # What would come from beyond the border is the border itself.
+            blurred[0] = keep * row[0] + weight * (row[0] + row[min(1, last)])
+            blurred[last] = keep * row[last] + weight * (row[max(last - 1, 0)] + row[last])
         for j in range(num_rows):
+            row = scratch[j]
+            above = scratch[max(j - 1, 0)]
+            below = scratch[min(j + 1, num_rows - 1)]
+            blurred = image[j]
             for i in range(num_columns):
-                center = scratch[j, i]
-                value = center
-                if j > 0:
-                    value += weight * (scratch[j - 1, i] - center)
-                if j + 1 < num_rows:
-                    value += weight * (scratch[j + 1, i] - center)
-                image[j, i] = value
+                blurred[i] = keep * row[i] + weight * (above[i] + below[i])
 
 
 @njit(nogil=True, cache=True)
@@ -297,42 +297,126 @@ def solve(
 
 
 @njit(nogil=True, cache=True)
+def fit_planes(mask, offset, columns, mean, weight, num, rounds, floor, plane):
+    """Reweighted affine fits and constants; see `diorama.kernels.mask_grid.fit_planes`."""
+    moments = np.empty((num, 12))
+    affine = np.empty((num, 3))
+    level = np.empty(num)
+    spread = np.empty((num, 3))
+    for turn in range(rounds):
+        moments[:] = 0.0
+        for node in range(offset.size - 1):
+            x = float(node % columns)
+            y = float(node // columns)
+            for vertex in range(offset[node], offset[node + 1]):
+                m = mask[vertex]
+                d = float(mean[vertex])
+                w = weight[vertex]
+                constant_w = w
+                if turn > 0:
+                    away = d - affine[m, 0] - affine[m, 1] * x - affine[m, 2] * y
+                    away /= 2.0 * spread[m, 1] + floor
+                    constant_away = (d - level[m]) / (2.0 * spread[m, 2] + floor)
+                    constant_w = w / (1.0 + constant_away * constant_away)
+                    w /= 1.0 + away * away
+                moments[m, 0] += w
+                moments[m, 1] += w * x
+                moments[m, 2] += w * y
+                moments[m, 3] += w * d
+                moments[m, 4] += w * x * x
+                moments[m, 5] += w * x * y
+                moments[m, 6] += w * y * y
+                moments[m, 7] += w * x * d
+                moments[m, 8] += w * y * d
+                moments[m, 9] += constant_w
+                moments[m, 10] += constant_w * d
+        for m in range(num):
+            mass = max(moments[m, 0], 1e-30)
+            x, y, d = moments[m, 1] / mass, moments[m, 2] / mass, moments[m, 3] / mass
+            # A mask one node wide has no slope across: a quarter of a node's variance holds it.
+            xx = max(moments[m, 4] / mass - x * x, 0.0) + 0.25
+            yy = max(moments[m, 6] / mass - y * y, 0.0) + 0.25
+            xy = moments[m, 5] / mass - x * y
+            xd = moments[m, 7] / mass - x * d
+            yd = moments[m, 8] / mass - y * d
+            determinant = xx * yy - xy * xy
+            affine[m, 1] = (yy * xd - xy * yd) / determinant
+            affine[m, 2] = (xx * yd - xy * xd) / determinant
+            affine[m, 0] = d - affine[m, 1] * x - affine[m, 2] * y
+            level[m] = moments[m, 10] / max(moments[m, 9], 1e-30)
+        spread[:] = 0.0
+        for node in range(offset.size - 1):
+            x = float(node % columns)
+            y = float(node // columns)
+            for vertex in range(offset[node], offset[node + 1]):
+                m = mask[vertex]
+                d = float(mean[vertex])
+                w = weight[vertex]
+                spread[m, 0] += w
+                spread[m, 1] += w * abs(d - affine[m, 0] - affine[m, 1] * x - affine[m, 2] * y)
+                spread[m, 2] += w * abs(d - level[m])
+        for m in range(num):
+            mass = max(spread[m, 0], 1e-30)
+            spread[m, 1] /= mass
+            spread[m, 2] /= mass
+    for node in range(offset.size - 1):
+        x = float(node % columns)
+        y = float(node // columns)
+        for vertex in range(offset[node], offset[node + 1]):
+            m = mask[vertex]
+            if spread[m, 1] < 0.9 * spread[m, 2]:
+                plane[vertex] = affine[m, 0] + affine[m, 1] * x + affine[m, 2] * y
+            else:
+                plane[vertex] = level[m]
+
+
+@njit(nogil=True, cache=True)
+def _corners(j, i, down_part, columns, label, offset, vertex_label, surface):
+    """A mask's weighted sum and weight at the two left nodes of a cell, and at the two right."""
+    left_sum = left_weight = right_sum = right_weight = 0.0
+    for corner in range(4):
+        weight = down_part if corner >= 2 else 1.0 - down_part
+        node = (j + corner // 2) * columns + i + corner % 2
+        for vertex in range(offset[node], offset[node + 1]):
+            if vertex_label[vertex] == label:
+                if corner % 2 == 1:
+                    right_weight += weight
+                    right_sum += weight * surface[vertex]
+                else:
+                    left_weight += weight
+                    left_sum += weight * surface[vertex]
+                break
+    return left_sum, left_weight, right_sum, right_weight
+
+
+@njit(nogil=True, cache=True)
 def slice_surface(
     first, end, labels, fallback, spacing, left, top, offset, vertex_label, surface, columns, out
 ):
     width = labels.shape[1]
+    per_pixel = 1.0 / spacing
     for y in range(first, end):
-        grid_y = (y + 0.5 - top) / spacing
+        grid_y = (y + 0.5 - top) * per_pixel
         j = int(grid_y)
         down_part = grid_y - j
-        for x in range(width):
-            grid_x = (x + 0.5 - left) / spacing
-            i = int(grid_x)
-            right_part = grid_x - i
-            node = j * columns + i
-            if offset[node + 2] - offset[node] == 2 and (
-                offset[node + columns + 2] - offset[node + columns] == 2
-            ):
-                # Four nodes of one mask each: all hold this pixel's, which reaches them all.
-                near = surface[offset[node]]
-                near += right_part * (surface[offset[node + 1]] - near)
-                far = surface[offset[node + columns]]
-                far += right_part * (surface[offset[node + columns + 1]] - far)
-                out[y, x] = max(near + down_part * (far - near), 0.0)
-                continue
+        x = 0
+        while x < width:
+            # A run of one label in one cell: its nodes are read once.
             label = labels[y, x]
-            total = 0.0
-            value = 0.0
-            for corner in range(4):
-                weight = down_part if corner >= 2 else 1.0 - down_part
-                weight *= right_part if corner % 2 == 1 else 1.0 - right_part
-                node = (j + corner // 2) * columns + i + corner % 2
-                for vertex in range(offset[node], offset[node + 1]):
-                    if vertex_label[vertex] == label:
-                        total += weight
-                        value += weight * surface[vertex]
-                        break
-            out[y, x] = max(value / total, 0.0) if total > 0.01 else fallback[y, x]
+            i = int((x + 0.5 - left) * per_pixel)
+            left_sum, left_weight, right_sum, right_weight = _corners(
+                j, i, down_part, columns, label, offset, vertex_label, surface
+            )
+            whole = left_weight > 0.999 and right_weight > 0.999
+            beyond = min(width, math.ceil(left + (i + 1) * spacing - 0.5))
+            while x < max(beyond, 1) and labels[y, x] == label:
+                part = (x + 0.5 - left) * per_pixel - i
+                value = left_sum + part * (right_sum - left_sum)
+                if not whole:
+                    total = left_weight + part * (right_weight - left_weight)
+                    value = value / total if total > 0.01 else fallback[y, x]
+                out[y, x] = max(value, 0.0)
+                x += 1
 
 
 @njit(nogil=True, cache=True)
@@ -382,22 +466,25 @@ def blend(
     out,
 ):
     width = disparity.shape[1]
+    per_pixel = 1.0 / spacing
+    per_reach = 1.0 / (far - near)
     for y in range(first, end):
-        grid_y = (y + 0.5 - top) / spacing
+        grid_y = (y + 0.5 - top) * per_pixel
         j = int(grid_y)
         fy = grid_y - j
         for x in range(width):
-            replace = 0.0
-            away = distance[y, x]
-            if away < far:
-                grid_x = (x + 0.5 - left) / spacing
-                i = int(grid_x)
-                fx = grid_x - i
-                above = strength[j, i] + fx * (strength[j, i + 1] - strength[j, i])
-                below = strength[j + 1, i] + fx * (strength[j + 1, i + 1] - strength[j + 1, i])
-                t = min(max((far - away) / (far - near), 0.0), 1.0)
-                replace = t * t * (3.0 - 2.0 * t) * (above + fy * (below - above))
-            trust = confidence[0, 0] if confidence.size == 1 else confidence[y, x]
-            replace = 1.0 - (1.0 - replace) * trust
             value = disparity[y, x]
-            out[y, x] = value if replace <= 0.0 else value + replace * (surface[y, x] - value)
+            away = distance[y, x]
+            trust = confidence[0, 0] if confidence.size == 1 else confidence[y, x]
+            if away >= far and trust >= 1.0:
+                out[y, x] = value
+                continue
+            grid_x = (x + 0.5 - left) * per_pixel
+            i = int(grid_x)
+            fx = grid_x - i
+            above = strength[j, i] + fx * (strength[j, i + 1] - strength[j, i])
+            below = strength[j + 1, i] + fx * (strength[j + 1, i + 1] - strength[j + 1, i])
+            t = min(max((far - away) * per_reach, 0.0), 1.0)
+            replace = t * t * (3.0 - 2.0 * t) * (above + fy * (below - above))
+            replace = 1.0 - (1.0 - replace) * trust
+            out[y, x] = value + replace * (surface[y, x] - value)
