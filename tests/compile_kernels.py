@@ -16,6 +16,14 @@ from triton.runtime.jit import JITFunction
 
 from diorama.kernels import _triton as twins
 from diorama.kernels.harmonic import fill_harmonic
+from diorama.kernels.mask_grid import (
+    GridProblem,
+    blend,
+    build_grid,
+    mark_jumps,
+    slice_grid,
+    solve_grid,
+)
 from diorama.kernels.mask_statistics import mask_statistics
 from diorama.kernels.matting import matte_band
 from diorama.mpi import build_mpi, render_mpi
@@ -55,6 +63,17 @@ def main(capability: int) -> None:
     matte_band(rgb, nowhere, hole, flat, reach=9, sigma=3.3, color_noise=0.06)
     for confidence in (None, flat):
         mask_statistics(flat, hole.to(torch.int32), 2, confidence=confidence, samples=2048)
+    labels = hole.to(torch.int32)
+    grid, mean = build_grid(labels, flat, 8.0)
+    seen = torch.zeros(grid.shape)
+    weights = (mean, mean, torch.zeros(len(grid.pairs)))
+    problem = GridProblem(mean, mean > 0, seen, seen, *weights, 1.0)
+    surface, *_ = solve_grid(grid, problem, mean, max_iterations=1, tolerance=0.03)
+    sliced = slice_grid(grid, labels, surface, flat)
+    mark_jumps(labels, sliced, 0.1)
+    for trust in (flat, torch.ones((1, 1))):
+        about = {"confidence": trust, "distance": flat, "strength": seen}
+        blend(grid, flat, sliced, **about, band_px=(2.0, 5.0))
     print(*compiled)  # noqa: T201, read by the test
 
 

@@ -18,6 +18,17 @@ from diorama import layers
 from diorama.errors import InputError
 from diorama.extras import has_extra
 from diorama.kernels.harmonic import fill_harmonic
+from diorama.kernels.mask_grid import (
+    CAPACITY,
+    GridProblem,
+    MaskGrid,
+    blend,
+    build_grid,
+    mark_jumps,
+    slice_grid,
+    solve_grid,
+    splat_again,
+)
 from diorama.kernels.mask_statistics import mask_statistics
 from diorama.kernels.matting import matte_band
 from diorama.kernels.rasterise import rasterise
@@ -26,7 +37,11 @@ from diorama.mpi import Mpi, build_mpi, render_mpi
 from diorama.render import Renderer
 from diorama.scene import Scene
 
-pytestmark = pytest.mark.skipif(not has_extra("gpu"), reason="the extra gpu is not installed")
+pytestmark = [
+    pytest.mark.skipif(not has_extra("gpu"), reason="the extra gpu is not installed"),
+    # Triton 3.9 announces another default of the next release wherever it compiles.
+    pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION"),
+]
 
 LEVEL = 1 / 255
 
@@ -34,6 +49,8 @@ KERNELS = {
     *{"_composite", "_project", "_find", "_shade"},
     *{"_link", "_begin", "_coarsen", "_coarsen_bottom", "_restrict", "_bottom"},
     *{"_mix", "_smooth", "_summarise"},
+    *{"_splat_nodes", "_connect", "_turn_round", "_see", "_blur", "_apply"},
+    *{"_slice", "_mark", "_blend"},
     *{"_black_up", "_red_up", "_advance", "_step", "_finish"},
 }
 
@@ -262,6 +279,100 @@ def test_mask_statistics(device: str, weighted: bool):
     found = mask_statistics(values, rows, 8, confidence=trust, samples=samples)
     for a, b in zip(to_numpy(*found), expected, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-6, rtol=1e-6)
+
+
+# --- mask grid ---
+
+
+def dense(grid: MaskGrid, values) -> np.ndarray:
+    """Values of a NumPy grid's vertices where a GPU's grid has them, 0 elsewhere."""
+    inside = np.arange(len(values)) - np.repeat(grid.offset[:-1], np.diff(grid.offset))
+    out = np.zeros((grid.shape[0] * grid.shape[1], CAPACITY), values.dtype)
+    out[grid.nodes(), inside] = values
+    return out.ravel()
+
+
+@pytest.mark.parametrize("blur_nodes", [1.0, 2.2])
+def test_mask_grid(device: str, blur_nodes: float):
+    import torch
+
+    random = np.random.default_rng(8)
+    height, width, spacing = 45, 62, 7.0
+    y, x = np.mgrid[:height, :width]
+    labels = (x // 25 + 3 * (y // 19)).astype(np.int32)
+    labels[np.hypot(y - 20, x - 30) < 8] = 20
+    labels[5:12, 5:12] = 30 + random.integers(0, 8, (7, 7))  # more masks than a node has room for
+    disparity = (0.2 + 0.02 * labels % 0.3 + 0.002 * x).astype(np.float32)
+    picture, image = (torch.as_tensor(a, device=device) for a in (labels, disparity))
+    grid, mean = build_grid(labels, disparity, spacing)
+    twin, twin_mean = build_grid(picture, image, spacing)
+    assert twin.shape == grid.shape
+    assert (twin.left, twin.top) == (grid.left, grid.top)
+    used = dense(grid, np.ones(len(mean), bool))
+    label, coverage, found = to_numpy(twin.label, twin.coverage, twin_mean)
+    np.testing.assert_array_equal(label >= 0, used)
+    np.testing.assert_array_equal(label[used], grid.label)
+    np.testing.assert_allclose(coverage, dense(grid, grid.coverage), atol=1e-6)
+    np.testing.assert_allclose(found, dense(grid, mean), atol=1e-6)
+    (again,) = to_numpy(splat_again(twin, picture, image))
+    np.testing.assert_array_equal(again, found)
+    vertex = np.flatnonzero(used)
+    for side in ("right", "down"):
+        expected = getattr(grid, side)
+        expected = np.where(expected >= 0, vertex[expected], -1)
+        there, share = to_numpy(getattr(twin, side), getattr(twin, f"{side}_share"))
+        np.testing.assert_array_equal(there[used], expected)
+        assert (there[~used] == -1).all()
+        np.testing.assert_allclose(share[used], getattr(grid, f"{side}_share"), atol=1e-6)
+
+    right_weight, down_weight = random.random((2, len(mean))).astype(np.float32)
+    pair_weight = random.random(len(grid.pairs)).astype(np.float32)
+    fixed = random.random(len(mean)) < 0.1
+    plane = (mean + random.normal(0, 0.02, len(mean))).astype(np.float32)
+    target = grid.see(mean) + random.normal(0, 0.05, grid.shape).astype(np.float32)
+    trust = random.random(grid.shape).astype(np.float32)
+    problem = GridProblem(
+        plane, fixed, target, trust, right_weight, down_weight, pair_weight, blur_nodes
+    )
+    settings = {"max_iterations": 6, "tolerance": 0.02}
+    surface, fitted, iterations, residual = solve_grid(grid, problem, mean, **settings)
+    inside = {pair: n for n, pair in enumerate(map(tuple, twin.pairs.cpu().numpy()))}
+    twin_pairs = np.zeros(len(twin.pairs), np.float32)
+    twin_pairs[[inside[tuple(vertex[pair])] for pair in grid.pairs]] = pair_weight
+    arrays = {
+        "plane": dense(grid, plane),
+        "fixed": dense(grid, fixed),
+        "target": target,
+        "trust": trust,
+        "right_weight": dense(grid, right_weight),
+        "down_weight": dense(grid, down_weight),
+        "pair_weight": twin_pairs,
+    }
+    tensors = {name: torch.as_tensor(a, device=device) for name, a in arrays.items()}
+    problem = GridProblem(**tensors, blur_nodes=blur_nodes)
+    solved = solve_grid(twin, problem, twin_mean, **settings)
+    found, twin_fitted, twin_iterations, twin_residual = to_numpy(*solved)
+    np.testing.assert_allclose(found[used], surface, atol=2e-5)
+    np.testing.assert_allclose(twin_fitted, fitted, atol=2e-5)
+    assert twin_iterations == iterations > 2
+    assert twin_residual == pytest.approx(residual, rel=1e-3)
+
+    expected = slice_grid(grid, labels, surface, disparity)
+    sliced = slice_grid(twin, picture, solved[0], image)
+    (found,) = to_numpy(sliced)
+    np.testing.assert_allclose(found, expected, atol=3e-5)
+    flat = mark_jumps(labels, expected, 0.05)
+    (found,) = to_numpy(mark_jumps(picture, sliced, 0.05))
+    assert 0 < flat.mean() < 1
+    assert differing(found, flat, 0) < 0.005, "a jump of just the threshold may flip"
+    distance = random.uniform(0, 9, labels.shape).astype(np.float32)
+    strength = random.random(grid.shape).astype(np.float32)
+    for confidence in (np.ones((1, 1), np.float32), random.random(labels.shape, np.float32)):
+        arrays = {"confidence": confidence, "distance": distance, "strength": strength}
+        tensors = {name: torch.as_tensor(a, device=device) for name, a in arrays.items()}
+        blended = blend(grid, disparity, expected, **arrays, band_px=(2.0, 7.0))
+        (found,) = to_numpy(blend(twin, image, sliced, **tensors, band_px=(2.0, 7.0)))
+        np.testing.assert_allclose(found, blended, atol=3e-5)
 
 
 # --- matting ---

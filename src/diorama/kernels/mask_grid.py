@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diorama.arrays import Array, Disparity, Labels
+from diorama.arrays import AnyArray, Array, Labels, is_tensor
 from diorama.runtime import run_bands
 
 CAPACITY = 6
@@ -29,7 +29,11 @@ NODE_BAND = 8
 
 @dataclass(frozen=True)
 class MaskGrid:
-    """The grid's structure: V vertices on R x C nodes; see the module's docstring."""
+    """The grid's structure: V vertices on R x C nodes; see the module's docstring.
+
+    On a GPU every node has `CAPACITY` vertices, and those that are not used have the label -1 and
+    no coverage: how many are used is never read back.
+    """
 
     spacing: float
     """Pixels between nodes."""
@@ -39,29 +43,31 @@ class MaskGrid:
     """y of the first row of nodes."""
     shape: tuple[int, int]
     """(R, C)."""
-    offset: Array
+    offset: AnyArray
     """(R * C + 1,) int32: node n holds the vertices offset[n] to offset[n + 1]."""
-    label: Array
+    label: AnyArray
     """(V,) int32: the mask of each vertex."""
-    coverage: Array
+    coverage: AnyArray
     """(V,) float32."""
-    right: Array
+    right: AnyArray
     """(V,) int32: the same mask's vertex at the next node to the right, or -1."""
-    down: Array
+    down: AnyArray
     """(V,) int32: the same below."""
-    right_share: Array
+    right_share: AnyArray
     """(V,) float32: geometric mean of the two coverages; 0 where there is no neighbour."""
-    down_share: Array
+    down_share: AnyArray
     """(V,) float32."""
-    pairs: Array
+    pairs: AnyArray
     """(P, 2) int32: vertices of two masks at one node."""
 
     def nodes(self) -> Array:
         """The node (V,) int64 of each vertex, counted row by row."""
         return np.repeat(np.arange(self.offset.size - 1), np.diff(self.offset))
 
-    def see(self, values: Array) -> Array:
+    def see(self, values: AnyArray) -> AnyArray:
         """``S values``: (V,) to (R, C) float32."""
+        if is_tensor(values):
+            return (self.coverage * values).reshape(*self.shape, CAPACITY).sum(-1)
         seen = np.bincount(self.nodes(), self.coverage * values, self.offset.size - 1)
         return seen.reshape(self.shape).astype(np.float32)
 
@@ -70,25 +76,25 @@ class MaskGrid:
 class GridProblem:
     """What `solve_grid` minimises; the symbols are those of its docstring."""
 
-    plane: Array
+    plane: AnyArray
     """P, (V,) float32."""
-    fixed: Array
+    fixed: AnyArray
     """(V,) bool: vertices that keep their value."""
-    target: Array
+    target: AnyArray
     """t, (R, C) float32: what the blurred surface ought to look like."""
-    trust: Array
+    trust: AnyArray
     """c, (R, C) float32 >= 0."""
-    right_weight: Array
+    right_weight: AnyArray
     """w between a vertex and its right neighbour, (V,) float32."""
-    down_weight: Array
+    down_weight: AnyArray
     """w between a vertex and its lower neighbour, (V,) float32."""
-    pair_weight: Array
+    pair_weight: AnyArray
     """k, (P,) float32."""
     blur_nodes: float
     """Standard deviation of the blur G, in node spacings."""
 
 
-def build_grid(labels: Labels, image: Array, spacing: float) -> tuple[MaskGrid, Array]:
+def build_grid(labels: AnyArray, image: AnyArray, spacing: float) -> tuple[MaskGrid, AnyArray]:
     """Build the grid of these masks and splat an image into it.
 
     Args:
@@ -97,8 +103,12 @@ def build_grid(labels: Labels, image: Array, spacing: float) -> tuple[MaskGrid, 
         spacing: pixels between nodes.
 
     Returns:
-        The grid, and the image's mean (V,) float32 over each vertex.
+        The grid, and the image's mean (V,) float32 over each vertex; CUDA tensors if both are.
     """
+    if is_tensor(labels):
+        from diorama.kernels._triton import mask_grid as twin
+
+        return twin.build_grid(labels, image, spacing)
     from diorama.kernels._numba import mask_grid as kernels
 
     height, width = labels.shape
@@ -133,8 +143,12 @@ def build_grid(labels: Labels, image: Array, spacing: float) -> tuple[MaskGrid, 
     return grid, slot_mean[used]
 
 
-def splat_again(grid: MaskGrid, labels: Labels, image: Array) -> Array:
+def splat_again(grid: MaskGrid, labels: AnyArray, image: AnyArray) -> AnyArray:
     """Splat another image (H, W) float32 into a grid built on the same labels: (V,) means."""
+    if is_tensor(labels):
+        from diorama.kernels._triton import mask_grid as twin
+
+        return twin.splat_again(grid, labels, image)
     _, coverage, mean = _splat(labels, image, grid.spacing, grid.left, grid.top, grid.shape)
     return mean[coverage > 0]
 
@@ -142,11 +156,11 @@ def splat_again(grid: MaskGrid, labels: Labels, image: Array) -> Array:
 def solve_grid(
     grid: MaskGrid,
     problem: GridProblem,
-    surface: Array,
+    surface: AnyArray,
     *,
     max_iterations: int,
     tolerance: float,
-) -> tuple[Array, Array, int, float]:
+) -> tuple[AnyArray, AnyArray, AnyArray | int, AnyArray | float]:
     """Minimise the energy of one surface per mask, by Jacobi-preconditioned conjugate gradients.
 
         E(f) =   sum_i c_i ((G S f)_i - t_i)^2
@@ -164,8 +178,15 @@ def solve_grid(
         tolerance: stop when the preconditioned residual has fallen to this part of the first.
 
     Returns:
-        The surface (V,), ``G S f`` (R, C), the number of iterations, and the relative residual.
+        The surface (V,), ``G S f`` (R, C), the number of iterations, and the relative residual; all
+        of them CUDA tensors if the grid's arrays are.
     """
+    if is_tensor(surface):
+        from diorama.kernels._triton import mask_grid as twin
+
+        return twin.solve_grid(
+            grid, problem, surface, max_iterations=max_iterations, tolerance=tolerance
+        )
     from diorama.kernels._numba import mask_grid as kernels
 
     surface = surface.copy()
@@ -196,40 +217,15 @@ def solve_grid(
     return surface, fitted, iterations, residual
 
 
-def fit_planes(
-    grid: MaskGrid, mask: Array, mean: Array, weight: Array, *, rounds: int, floor: float
-) -> Array:
-    """Fit a robust affine function to each mask, or a constant where that is no better.
-
-    Both are fits of least squares with Cauchy weights ``w / (1 + (r / (2 s + floor))^2)`` where s
-    is the mean absolute residual of the round before.
-
-    Args:
-        grid: the grid.
-        mask: (V,) int64, the masks of the vertices, numbered 0, 1, ..
-        mean: (V,) float32, what is fitted.
-        weight: (V,) float64.
-        rounds: fits.
-        floor: residual that is always forgiven.
-
-    Returns:
-        Its value (V,) float32 at each vertex.
-    """
-    from diorama.kernels._numba import mask_grid as kernels
-
-    num = int(mask.max()) + 1
-    plane = np.empty(mean.shape, np.float32)
-    kernels.fit_planes(
-        mask, grid.offset, grid.shape[1], mean, weight, num, rounds, float(floor), plane
-    )
-    return plane
-
-
-def slice_grid(grid: MaskGrid, labels: Labels, surface: Array, fallback: Array) -> Disparity:
+def slice_grid(grid: MaskGrid, labels: AnyArray, surface: AnyArray, fallback: AnyArray) -> AnyArray:
     """Read a surface (V,) at every pixel, affine inside a mask and never negative.
 
     Where no node near a pixel had room for its mask, it takes `fallback` (H, W).
     """
+    if is_tensor(labels):
+        from diorama.kernels._triton import mask_grid as twin
+
+        return twin.slice_grid(grid, labels, surface, fallback)
     from diorama.kernels._numba import mask_grid as kernels
 
     out = np.empty(labels.shape, np.float32)
@@ -250,12 +246,16 @@ def slice_grid(grid: MaskGrid, labels: Labels, surface: Array, fallback: Array) 
     return out
 
 
-def mark_jumps(labels: Labels, surface: Disparity, threshold: float) -> Array:
+def mark_jumps(labels: AnyArray, surface: AnyArray, threshold: AnyArray | float) -> AnyArray:
     """0 where a pixel and a neighbour of another mask differ by more than `threshold`, else 1.
 
     Returns:
         (H, W) uint8, as a distance transform takes it.
     """
+    if is_tensor(labels):
+        from diorama.kernels._triton import mask_grid as twin
+
+        return twin.mark_jumps(labels, surface, threshold)
     from diorama.kernels._numba import mask_grid as kernels
 
     flat = np.empty(labels.shape, np.uint8)
@@ -265,14 +265,14 @@ def mark_jumps(labels: Labels, surface: Disparity, threshold: float) -> Array:
 
 def blend(
     grid: MaskGrid,
-    disparity: Disparity,
-    surface: Disparity,
+    disparity: AnyArray,
+    surface: AnyArray,
     *,
-    confidence: Array,
-    distance: Array,
+    confidence: AnyArray,
+    distance: AnyArray,
     band_px: tuple[float, float],
-    strength: Array,
-) -> Disparity:
+    strength: AnyArray,
+) -> AnyArray:
     """Replace an estimate by the surface near edges and where it is not trusted.
 
         d = d0 + (1 - c) (f - d0),    c = confidence (1 - strength s(distance))
@@ -288,6 +288,18 @@ def blend(
         band_px: where the replacement begins to fall, and where it ends.
         strength: (R, C) float32 in 0..1, interpolated between nodes.
     """
+    if is_tensor(disparity):
+        from diorama.kernels._triton import mask_grid as twin
+
+        return twin.blend(
+            grid,
+            disparity,
+            surface,
+            confidence=confidence,
+            distance=distance,
+            band_px=band_px,
+            strength=strength,
+        )
     from diorama.kernels._numba import mask_grid as kernels
 
     out = np.empty_like(disparity)
