@@ -217,6 +217,35 @@ def solve_grid(
     return surface, fitted, iterations, residual
 
 
+def fit_planes(
+    grid: MaskGrid, mask: Array, mean: Array, weight: Array, *, rounds: int, floor: float
+) -> Array:
+    """Fit a robust affine function to each mask, or a constant where that is no better.
+
+    Both are fits of least squares with Cauchy weights ``w / (1 + (r / (2 s + floor))^2)`` where s
+    is the mean absolute residual of the round before.
+
+    Args:
+        grid: the grid.
+        mask: (V,) int64, the masks of the vertices, numbered 0, 1, ..
+        mean: (V,) float32, what is fitted.
+        weight: (V,) float64.
+        rounds: fits.
+        floor: residual that is always forgiven.
+
+    Returns:
+        Its value (V,) float32 at each vertex.
+    """
+    from diorama.kernels._numba import mask_grid as kernels
+
+    num = int(mask.max()) + 1
+    plane = np.empty(mean.shape, np.float32)
+    kernels.fit_planes(
+        mask, grid.offset, grid.shape[1], mean, weight, num, rounds, float(floor), plane
+    )
+    return plane
+
+
 def slice_grid(grid: MaskGrid, labels: AnyArray, surface: AnyArray, fallback: AnyArray) -> AnyArray:
     """Read a surface (V,) at every pixel, affine inside a mask and never negative.
 
