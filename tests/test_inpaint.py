@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from diorama.camera import ViewBox
+from diorama.camera import ViewBox, disparity_per_px
 from diorama.errors import InputError
 from diorama.inpaint import BLEED_PX, FillTask, InpaintConfig, fill_disparity, fill_layers
 from diorama.kernels.harmonic import nearest_values, solve_harmonic
@@ -214,6 +214,20 @@ class TestFillLayers:
         assert any(layer.hole.any() for layer in filled)
         for layer in filled:
             assert (layer.disparity[layer.hole] <= disparity[layer.hole]).all()
+
+    def test_fills_keep_half_a_pixel_of_parallax_behind_what_hides_them(self, case):
+        disparity, _, filled = case
+        step = 0.5 * disparity_per_px(two_cards(240, 180).camera, ViewBox())
+        ceiling = np.maximum(disparity - 0.99 * step, 0)
+        for layer in reversed(filled):
+            assert (layer.disparity[layer.hole] <= ceiling[layer.hole]).all()
+            ceiling[layer.hole] = np.maximum(layer.disparity[layer.hole] - 0.99 * step, 0)
+
+    def test_a_box_without_room_needs_no_gap(self):
+        photo, layers, disparity = three_sheets()
+        nowhere = ViewBox(0.0, 0.0, 0.0)
+        back = fill_layers(photo, layers, disparity, inpainter=MeanColor(), view_box=nowhere)[0]
+        assert (back.disparity[back.hole] == np.float32(0.2)).all()
 
     def test_everything_is_finite_and_in_range(self, case):
         for layer in case[2]:

@@ -42,8 +42,12 @@ for its plane: densest where the plane must hold."""
 MIN_SAMPLES = 24
 """Fewer samples than this do not make a plane."""
 
-IRLS_ROUNDS = 8
+IRLS_ROUNDS = 6
 """Reweightings; the plane no longer moves after five or six."""
+
+PIECE_PX = 96
+"""Side of the pieces of a hole that have planes of their own, if enough is known beside them:
+behind one object may lie floor and wall."""
 
 RIDGE = 1e-6
 """Of a plane's normal equations, relative to the number of samples."""
@@ -130,7 +134,7 @@ def fill_layers(
         if layer.hole.any()
     }
     step = BEHIND_PX * disparity_per_px(photo.camera, view_box)
-    step = np.float32(step) if np.isfinite(step) else np.float32(0)
+    step = step if np.isfinite(step) else 0.0  # infinite where no parallax is
     ceiling = np.maximum(disparity - step, 0)
     tasks = [_fill_task(layers[i], box) for i, box in boxes.items()]
     colors = dict(zip(boxes, inpainter.inpaint(tasks, seed=seed), strict=True))
@@ -218,10 +222,9 @@ def fill_disparity(
     near, gap, values = known[box], hole[box], disparity[box]
     count, labels = cv2.connectedComponents(gap.view(np.uint8), connectivity=4)
     parts = labels.astype(np.int32, copy=False)
-    samples = _samples(values, near, gap, parts, reach_px)
+    samples = _samples(values, near, gap, reach_px)
     at = np.nonzero(gap)
-    part = parts[at]
-    slopes = _robust_slopes(*samples, count)[part]
+    slopes = _slopes_at(*at, parts, samples, count)
     solved = solve_harmonic(disparity[..., None], known, hole, slopes=slopes)[:, 0]
     limit = np.inf if upper is None else upper[box][at]
     filled[box][at] = np.clip(solved, 0, limit)
@@ -238,24 +241,52 @@ def _bounding_box(mask: Mask, *, margin: int) -> tuple[slice, slice]:
 
 
 def _samples(
-    values: Disparity, known: Mask, hole: Mask, parts: Array, reach_px: int
+    values: Disparity, known: Mask, hole: Mask, reach_px: int
 ) -> tuple[Array, Array, Array, Array]:
-    """Part, x, y and value of known pixels on the four straight lines out of every hole pixel."""
+    """Known pixels on the four straight lines out of every hole pixel.
+
+    Returns:
+        (m,) flat index of the hole pixel a line began at; x, y and value of the pixel it met.
+    """
     height, width = hole.shape
     found = []
     for dy, dx in ((0, -1), (0, 1), (-1, 0), (1, 0)):
         rows, columns = np.nonzero(hole & _shifted(known, dy, dx))
-        part = parts[rows, columns]
+        begin = rows * width + columns
         for step in sorted({max(1, round(s * reach_px / SAMPLE_STEPS[-1])) for s in SAMPLE_STEPS}):
             y, x = rows + dy * step, columns + dx * step
             inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-            rows, columns, part, y, x = (a[inside] for a in (rows, columns, part, y, x))
+            rows, columns, begin, y, x = (a[inside] for a in (rows, columns, begin, y, x))
             # A line ends where the known side does: beyond may lie another surface.
             here = known[y, x]
-            rows, columns, part, y, x = (a[here] for a in (rows, columns, part, y, x))
-            found.append((part, x, y, values[y, x]))
-    part, x, y, value = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
-    return part, x.astype(np.float64), y.astype(np.float64), value.astype(np.float64)
+            rows, columns, begin, y, x = (a[here] for a in (rows, columns, begin, y, x))
+            found.append((begin, x, y, values[y, x]))
+    begin, x, y, value = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    return begin, x.astype(np.float64), y.astype(np.float64), value.astype(np.float64)
+
+
+def _slopes_at(
+    rows: Array, columns: Array, parts: Array, samples: tuple[Array, ...], count: int
+) -> Array:
+    """(n, 2) float32: the slopes of the planes that the hole's pixels continue.
+
+    Each part's piece in a square of `PIECE_PX` has its own where it has samples, else its part's.
+    """
+    begin, x, y, value = samples
+    across, down = (side // PIECE_PX + 1 for side in parts.shape[::-1])
+    part = parts.ravel()[begin]
+
+    def piece(row: Array, column: Array, part: Array) -> Array:
+        return (part * down + row // PIECE_PX) * across + column // PIECE_PX
+
+    at = parts[rows, columns]
+    pieces, piece_at = np.unique(piece(rows, columns, at), return_inverse=True)
+    where = np.divmod(begin, parts.shape[1])
+    piece_of = np.searchsorted(pieces, piece(*where, part))
+    enough = np.bincount(piece_of, minlength=pieces.size) >= MIN_SAMPLES
+    own = _robust_slopes(piece_of, x, y, value, pieces.size)
+    shared = _robust_slopes(part, x, y, value, count)
+    return np.where(enough[piece_at, None], own[piece_at], shared[at])
 
 
 def _shifted(mask: Mask, dy: int, dx: int) -> Mask:

@@ -276,7 +276,13 @@ def _make(
 
     report("inpaint")
     layers = fill_layers(
-        photo, layers, disparity, inpainter=inpainter, config=config.inpaint, seed=config.seed
+        photo,
+        layers,
+        disparity,
+        inpainter=inpainter,
+        view_box=scene.view_box,
+        config=config.inpaint,
+        seed=config.seed,
     )
     opaque = None if photo.alpha is None else photo.alpha >= 1
     reconcile(photo.rgb, [(layer.rgba, layer.hole) for layer in layers], opaque=opaque)
