@@ -396,9 +396,9 @@ def test_matte(device: str):
     expected = matte_band(*arrays, **settings)
     tensors = [torch.as_tensor(a, device=device) for a in arrays]
     found = to_numpy(*matte_band(*tensors, **settings))
-    for a, b in zip(found, expected, strict=True):
-        assert a.dtype == b.dtype == np.float32
-        np.testing.assert_allclose(a, b, atol=1e-5)
+    assert found[0].dtype == found[1].dtype == np.float32
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
+    np.testing.assert_allclose(found[1][band], expected[1][band], atol=1e-5)
     assert np.abs(found[0] - cover[..., 0])[band].mean() < 0.15, "nearly the true mixture"
 
 
@@ -414,9 +414,10 @@ def test_matte_without_one_side(device: str):
     arrays = [rgb, certain, band, signed]
     settings = {"reach": 3, "sigma": 1.5, "color_noise": 0.06}
     tensors = [torch.as_tensor(a, device=device) for a in arrays]
+    expected = matte_band(*arrays, **settings)
     found = to_numpy(*matte_band(*tensors, **settings))
-    for a, b in zip(found, matte_band(*arrays, **settings), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
+    np.testing.assert_allclose(found[1][band], expected[1][band], atol=1e-5)
 
 
 # --- compiling ---

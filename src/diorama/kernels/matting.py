@@ -127,7 +127,7 @@ def matte_band(
 
     Returns:
         alpha (H, W), outside the band 1 where foreground is certain and 0 elsewhere; F (H, W, 3),
-        outside the band `rgb`; both float32, and CUDA tensors if all arrays are.
+        to be read in the band only; both float32, and CUDA tensors if all arrays are.
     """
     if is_tensor(rgb):
         from diorama.kernels._triton import matting as twin
@@ -147,7 +147,7 @@ def matte_band(
         sigma=sigma,
         color_noise=color_noise,
     )
-    alpha, foreground = (certain == 1).astype(np.float32), rgb.copy()
+    alpha, foreground = (certain == 1).astype(np.float32), np.zeros_like(rgb)
     alpha[rows, columns] = smooth_alpha(rgb, order, certain, rows, columns, mixed, trust)
     foreground[rows, columns] = color
     return alpha, foreground

@@ -1,7 +1,7 @@
 """Triton twin of `diorama.kernels.matting.matte_band`.
 
 The numba kernels take a list of the band's pixels; here programs whose tile holds none of the band
-only pass on what is certain.
+write what is certain, or nothing.
 """
 
 import torch
@@ -59,7 +59,7 @@ def _mix(
     signed_distance,  # (H, W) float32
     alpha,  # out: (H, W) float32, in the band
     trust,  # out: (H, W) float32, in the band
-    color,  # out: (H, W, 3) float32
+    color,  # out: (H, W, 3) float32, in the band
     height,
     width,
     reach,
@@ -73,11 +73,10 @@ def _mix(
     within = (y < height) & (x < width)
     at = y * width + x
     mine = within & (tl.load(band + at, mask=within, other=0) != 0)
-    own_r = tl.load(rgb + 3 * at, mask=within, other=0.0)
-    own_g = tl.load(rgb + 3 * at + 1, mask=within, other=0.0)
-    own_b = tl.load(rgb + 3 * at + 2, mask=within, other=0.0)
-    fr, fg, fb = own_r, own_g, own_b
     if tl.max(tl.max(mine.to(tl.int32), 1), 0) > 0:
+        own_r = tl.load(rgb + 3 * at, mask=mine, other=0.0)
+        own_g = tl.load(rgb + 3 * at + 1, mask=mine, other=0.0)
+        own_b = tl.load(rgb + 3 * at + 2, mask=mine, other=0.0)
         fr, fg, fb = own_r * 0, own_r * 0, own_r * 0
         br, bg, bb = own_r * 0, own_r * 0, own_r * 0
         fw, fs, bw, bs = own_r * 0, own_r * 0, own_r * 0, own_r * 0
@@ -104,9 +103,9 @@ def _mix(
                 bs += w_b * square
                 bw += w_b
         per_f, per_b = 1.0 / tl.where(fw > 0, fw, 1.0), 1.0 / tl.where(bw > 0, bw, 1.0)
-        fr = tl.where(mine & (fw > 0), fr * per_f, own_r)
-        fg = tl.where(mine & (fw > 0), fg * per_f, own_g)
-        fb = tl.where(mine & (fw > 0), fb * per_f, own_b)
+        fr = tl.where(fw > 0, fr * per_f, own_r)
+        fg = tl.where(fw > 0, fg * per_f, own_g)
+        fb = tl.where(fw > 0, fb * per_f, own_b)
         br, bg, bb = br * per_b, bg * per_b, bb * per_b
         scatter = fs * per_f - (fr * fr + fg * fg + fb * fb)
         scatter += bs * per_b - (br * br + bg * bg + bb * bb)
@@ -119,9 +118,9 @@ def _mix(
         c = tl.where((fw > 0) & (bw > 0), square / (square + noise + tl.maximum(scatter, 0.0)), 0.0)
         tl.store(alpha + at, c * share + (1 - c) * prior, mask=mine)
         tl.store(trust + at, c, mask=mine)
-    tl.store(color + 3 * at, fr, mask=within)
-    tl.store(color + 3 * at + 1, fg, mask=within)
-    tl.store(color + 3 * at + 2, fb, mask=within)
+        tl.store(color + 3 * at, fr, mask=mine)
+        tl.store(color + 3 * at + 1, fg, mask=mine)
+        tl.store(color + 3 * at + 2, fb, mask=mine)
 
 
 @triton.jit
