@@ -7,17 +7,24 @@ edges (`true_masks`), and from our own segmenter, which sees photo and blurred d
 - `edge_mae`: mean absolute error within 8 px of true edges, in percent of the disparity range
 - `interior_mae`: the same elsewhere
 - `wrong_side`: share of pixels within 5 px of a true edge that are nearer to the other side
+- `boundary_f1`: Depth Pro's, of steps in depth by 5, 10, .. 25 % from pixel to pixel
 
-An edge is a step of more than 4 % of the range (2nd to 98th percentile) between neighbours.
+An edge is a step of more than 4 % of the range (2nd to 98th percentile) between neighbours. The
+Fast Bilateral Solver takes part where Debian's python3-opencv is installed.
 """
 
 import argparse
+import statistics
+import subprocess
+import tempfile
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from common import Result, arguments, load_items, read_rgb, read_truth, time_ms
+from common import Result, arguments, load_items, read_rgb, read_truth
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
@@ -40,12 +47,24 @@ SIDE_REACH_PX = 5
 NOISE = 0.01
 """Standard deviation of the noise, as part of the disparity range; smooth over 1 % of the width."""
 
+BOUNDARY_PERCENT = (5, 10, 15, 20, 25)
+"""Steps in depth that are boundaries."""
+
+SOLVER_PYTHON = "/usr/bin/python3"
+"""A Python whose OpenCV has the Fast Bilateral Solver."""
+
+REPEATS = 7
+"""Timed calls of each method, taking turns."""
+
 BLURS = ("gauss-0.3%", "gauss-0.6%", "down-8")
 
 
 def main() -> None:
     args = arguments("harmonise: error near true depth edges")
     result = Result("harmonise")
+    solver = Solver.start()
+    if solver:
+        PEERS["fast bilateral solver"] = lambda rgb, estimate: solver.filter(rgb, estimate)[0]
     for item in dense_items(args):
         photo = photo_of(read_rgb(item))
         truth, known = filled(read_truth(item))
@@ -71,8 +90,9 @@ def main() -> None:
                 }
                 result.add(f"{item['id']}/{blur}", method, metrics)
     if not args.quick:
-        add_speed(result)
+        add_speed(result, solver)
     result.finish(args)
+    print_against_input(result)
 
 
 def dense_items(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -199,6 +219,7 @@ def score(output: Array, truth: Array, known: Array) -> dict[str, float]:
         "edge_mae": float(error[near & known].mean()) if (near & known).any() else float("nan"),
         "interior_mae": float(error[~near & known].mean()),
         "wrong_side": wrong_side(output, truth, right, down),
+        "boundary_f1": boundary_f1(output, truth, known),
     }
 
 
@@ -222,6 +243,27 @@ def wrong_side(output: Array, truth: Array, right: Array, down: Array) -> float:
     return wrong / total if total else float("nan")
 
 
+def boundary_f1(output: Array, truth: Array, known: Array) -> float:
+    """Bochkovskii et al. 2024, "Depth Pro", section 3.2: strict, in four directions."""
+    total = 0.0
+    for percent in BOUNDARY_PERCENT:
+        precision, recall = [], []
+        for axis in (0, 1):
+            both = np.minimum(known[1:], known[:-1]) if axis == 0 else known[:, 1:] & known[:, :-1]
+            found, wanted = (
+                np.diff(np.log(np.maximum(d, 1e-6)), axis=axis) / np.log1p(percent / 100)
+                for d in (output, truth)
+            )
+            for sign in (1, -1):
+                is_found, is_wanted = (sign * found > 1) & both, (sign * wanted > 1) & both
+                hits = int((is_found & is_wanted).sum())
+                precision.append(hits / max(int(is_found.sum()), 1))
+                recall.append(hits / max(int(is_wanted.sum()), 1))
+        p, r = float(np.mean(precision)), float(np.mean(recall))
+        total += percent * 2 * p * r / max(p + r, 1e-12)
+    return total / sum(BOUNDARY_PERCENT)
+
+
 def guided_filter(rgb: Array, estimate: Array) -> Array:
     """He et al. 2010, radius 1 % of the width."""
     radius = max(2, round(0.01 * rgb.shape[1]))
@@ -238,6 +280,42 @@ def joint_bilateral(rgb: Array, estimate: Array) -> Array:
     return cv2.ximgproc.jointBilateralFilter(rgb, estimate, -1, 0.1, 0.01 * rgb.shape[1])
 
 
+class Solver:
+    """Barron and Poole 2016, as OpenCV has it, in another process."""
+
+    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
+        """Talk to a running `bilateral_solver.py`."""
+        self.process, self.folder = process, folder
+
+    @classmethod
+    def start(cls) -> "Solver | None":
+        """Start it, where there is a Python that has the solver."""
+        check = "import cv2; cv2.ximgproc.fastBilateralSolverFilter"
+        try:
+            subprocess.run([SOLVER_PYTHON, "-c", check], check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        script = Path(__file__).with_name("bilateral_solver.py")
+        process = subprocess.Popen(
+            [SOLVER_PYTHON, str(script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return cls(process, Path(tempfile.mkdtemp()))
+
+    def filter(self, rgb: Array, estimate: Array) -> tuple[Array, float]:
+        """The filtered estimate, and the milliseconds it took."""
+        source, target = self.folder / "in.npz", self.folder / "out.npy"
+        np.savez(source, rgb=rgb, estimate=estimate)
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(f"{source}\t{target}\n")
+        self.process.stdin.flush()
+        ms = next(float(line[3:]) for line in self.process.stdout if line.startswith("ms "))
+        return np.load(target), ms
+
+
 PEERS: dict[str, Callable[[Array, Array], Array]] = {
     "input": lambda rgb, estimate: estimate,
     "guided filter": guided_filter,
@@ -246,8 +324,11 @@ PEERS: dict[str, Callable[[Array, Array], Array]] = {
 }
 
 
-def add_speed(result: Result) -> None:
-    """Time at 1920x1080 with 100 masks, on warm kernels."""
+def add_speed(result: Result, solver: Solver | None) -> None:
+    """Time at 1920x1080 with 100 masks, on warm kernels; and with masks that lie beside the edges.
+
+    `ratio` is the time of the Fast Bilateral Solver over ours.
+    """
     height, width = 1080, 1920
     random = np.random.default_rng(0)
     centers = random.random((100, 2)) * [height, width]
@@ -262,15 +343,55 @@ def add_speed(result: Result) -> None:
     texture = (random.random((height, width, 3)) * 255).astype(np.uint8)
     photo = photo_of(cv2.GaussianBlur(texture, (0, 0), 3))
     masks = Masks(labels, np.arange(100, dtype=np.int32))
+    beside = Masks(np.roll(labels, 8, axis=1), masks.ids)
     for blur in BLURS:
         estimate = as_estimated(truth, blur)
         calls: dict[str, Callable[[], object]] = {
             "diorama": lambda e=estimate: harmonise(photo, e, masks),
+            "beside": lambda e=estimate: harmonise(photo, e, beside),
             "guided filter": lambda e=estimate: guided_filter(photo.rgb, e),
             "domain transform": lambda e=estimate: domain_transform(photo.rgb, e),
         }
-        for method, ms in time_ms(calls).items():
-            result.add(f"1080p-100-masks/{blur}", method, {"ms": ms})
+        if solver:
+            calls["fast bilateral solver"] = lambda e=estimate: solver.filter(photo.rgb, e)[1]
+        times = median_ms(calls)
+        ours = {"ms": times["diorama"], "masks_beside_ms": times.pop("beside")}
+        if solver:
+            ours["ratio"] = times["fast bilateral solver"] / times["diorama"]
+        for method, ms in times.items():
+            metrics = ours if method == "diorama" else {"ms": ms}
+            result.add(f"1080p-100-masks/{blur}", method, metrics)
+
+
+def median_ms(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Median milliseconds, the calls taking turns; a call that returns a number measures itself."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(REPEATS + 1):
+        for name, call in calls.items():
+            begin = time.perf_counter()
+            own = call()
+            ms = (time.perf_counter() - begin) * 1e3
+            if turn > 0:  # the first warms up
+                times[name].append(own if isinstance(own, float) else ms)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def print_against_input(result: Result) -> None:
+    """How each measure compares to the input's, picture by picture."""
+    rows = {(row["item"], row["method"]): row["metrics"] for row in result.rows}
+    for method in dict.fromkeys(row["method"] for row in result.rows):
+        for measure in ("true_masks.edge_mae", "own_masks.edge_mae", "own_masks.interior_mae"):
+            ratios = [
+                metrics[measure] / rows[item, "input"][measure] - 1
+                for (item, name), metrics in rows.items()
+                if name == method and measure in metrics
+            ]
+            if method != "input" and ratios:
+                print(
+                    f"{method}, {measure}: mean of ratios {100 * np.mean(ratios):+.1f} %, "
+                    f"worst {100 * max(ratios):+.1f} %, "
+                    f"better on {100 * np.mean(np.array(ratios) < 0):.0f} %"
+                )
 
 
 if __name__ == "__main__":

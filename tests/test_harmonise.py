@@ -117,6 +117,53 @@ def test_a_mask_edge_across_a_floor_leaves_the_floor_a_plane():
     np.testing.assert_array_equal(result[:, :80], estimate[:, :80])
 
 
+def test_a_stripe_of_a_mask_leaves_a_noisy_floor_a_plane():
+    y, x = np.mgrid[:160, :240].astype(np.float32)
+    floor = 0.1 + 0.003 * y + 0.0005 * x
+    card = (x > 180) & (y < 110)
+    truth = np.where(card, 0.9, floor).astype(np.float32)
+    noise = np.random.default_rng(0).standard_normal(truth.shape).astype(np.float32)
+    noise = cv2.GaussianBlur(noise, (0, 0), 2.4)
+    estimate = blurred(truth, 2.5) + 0.005 * noise / noise.std()
+    labels = np.where(card, 2, np.abs(y - 0.4 * x - 40) < 6)  # a stripe across the floor
+    result = harmonise(photo_like(truth), estimate, masks_of(labels))
+    assert result.report.num_significant_edges >= 1  # the card's
+    near_card = cv2.dilate(card.astype(np.uint8), np.ones((23, 23))) > 0
+    beside_stripe = (np.abs(y - 0.4 * x - 40) < 16) & ~near_card
+    inside = beside_stripe & (x > 8) & (y > 8) & (y < 152)
+    design = np.stack([np.ones(inside.sum()), x[inside], y[inside]], 1)
+    residuals = []
+    for disparity in (estimate, result.disparity):
+        values = disparity[inside].astype(np.float64)
+        plane = np.linalg.lstsq(design, values, rcond=None)[0]
+        np.testing.assert_allclose(plane, [0.1, 0.0005, 0.003], atol=2e-3)
+        residuals.append(values - design @ plane)
+    assert np.abs(residuals[1]).mean() <= 1.02 * np.abs(residuals[0]).mean()
+    assert np.abs(residuals[1] - residuals[0]).max() < 0.01
+
+
+def test_an_edge_that_no_mask_has_is_sharpened_where_the_photo_has_it():
+    y, x = np.mgrid[:120, :160]
+    card, missed = x >= 100, (x >= 30) & (x < 70) & (y >= 30) & (y < 90)
+    truth = np.where(card, 0.9, np.where(missed, 0.6, 0.2)).astype(np.float32)
+    estimate = blurred(truth, 3)
+    photo = photo_like(truth)
+    photo = replace(photo, rgb=np.where(missed[..., None], np.float32(0.9), photo.rgb))
+    result = harmonise(photo, estimate, masks_of(card)).disparity
+    near = near_edges(truth) & (x < 85)
+    error = np.abs(result - truth)[near].mean()
+    assert error < 0.35 * np.abs(estimate - truth)[near].mean()
+
+
+def test_a_mask_edge_beside_an_estimates_edge_moves_onto_it():
+    truth, _ = two_halves(shape=(60, 120))
+    labels = np.zeros(truth.shape)
+    labels[:, 65:] = 1  # 5 px, more than two blurs, off
+    estimate = blurred(truth, 2)
+    result = harmonise(photo_like(truth), estimate, masks_of(labels)).disparity
+    assert np.abs(result - truth).mean() < 0.5 * np.abs(estimate - truth).mean()
+
+
 def test_a_sharp_edge_inside_a_mask_is_not_smeared():
     truth, masks = two_halves(shape=(80, 120))
     estimate = blurred(truth, 2)

@@ -6,6 +6,7 @@ import pytest
 
 from diorama.kernels import mask_grid
 from diorama.kernels.mask_grid import GridProblem
+from diorama.kernels.watershed import flood_sides
 
 
 @pytest.fixture
@@ -162,3 +163,83 @@ def test_more_masks_than_a_node_holds_still_cover_every_pixel():
     np.testing.assert_allclose(grid.see(np.ones_like(mean)), 1, rtol=1e-5)
     sliced = mask_grid.slice_grid(grid, labels, mean, image)
     np.testing.assert_allclose(sliced, image, atol=1e-6)
+
+
+def test_planes_are_what_numpy_fits(labels):
+    y, x = np.mgrid[: labels.shape[0], : labels.shape[1]].astype(np.float32)
+    image = (labels + 0.1 * x * (labels > 0) - 0.05 * y * (labels > 1)).astype(np.float32)
+    grid, mean = mask_grid.build_grid(labels, image, 2)
+    ids, mask = np.unique(grid.label, return_inverse=True)
+    weight = grid.coverage.astype(np.float64)
+    plane = mask_grid.fit_planes(grid, mask, mean, weight, rounds=1, floor=1e-3)
+    columns, rows = grid.nodes() % grid.shape[1], grid.nodes() // grid.shape[1]
+    for index in range(len(ids)):
+        of = mask == index
+        design = np.stack([np.ones(of.sum()), columns[of], rows[of]], 1)
+        root = np.sqrt(weight[of])
+        # A quarter of a node's variance in both directions holds masks of one node.
+        center = np.average(design[:, 1:], axis=0, weights=weight[of])
+        ridge = np.sqrt(0.25 * weight[of].sum()) * np.eye(2)
+        design[:, 1:] -= center
+        stacked = np.vstack([design * root[:, None], np.pad(ridge, ((0, 0), (1, 0)))])
+        fit = np.linalg.lstsq(stacked, np.r_[mean[of] * root, 0, 0], rcond=None)[0]
+        spread = np.abs(mean[of] - design @ fit) @ weight[of]
+        constant = np.average(mean[of], weights=weight[of])
+        wanted = design @ fit
+        if spread >= 0.9 * (np.abs(mean[of] - constant) @ weight[of]):
+            wanted = np.full(of.sum(), constant)
+        np.testing.assert_allclose(plane[of], wanted, atol=1e-4)
+
+
+def sides(labels, disparity, rgb, **settings):
+    zone = np.ones((6, 8), np.uint8)
+    low, high = np.zeros((6, 8), np.float32), np.ones((6, 8), np.float32)
+    defaults = {"core": 0.15, "sharpness": 4, "wall": 10.0, "floor": 5.0}
+    return flood_sides(labels, disparity, rgb, zone, low, high, **{**defaults, **settings})
+
+
+def climb(shape=(30, 60), sigma=4.0):
+    step = np.zeros(shape, np.float32)
+    step[:, shape[1] // 2 :] = 1
+    return cv2.GaussianBlur(step, (0, 0), sigma)
+
+
+def test_sides_meet_where_the_climb_is_half_done():
+    disparity = climb()
+    labels = np.full(disparity.shape, 7, np.int32)
+    out = sides(labels, disparity, np.zeros((*disparity.shape, 3), np.float32))
+    assert (out[:, :29] == 3 * 7 + 1).all()
+    assert (out[:, 31:] == 3 * 7 + 2).all()
+
+
+@pytest.mark.parametrize("shift", [-2, 2])
+def test_sides_meet_at_the_photos_edge_beside_the_middle(shift):
+    disparity = climb()
+    rgb = np.zeros((*disparity.shape, 3), np.float32)
+    rgb[:, 30 + shift :] = 0.8
+    out = sides(np.zeros(disparity.shape, np.int32), disparity, rgb)
+    ends = (out == 1).sum(1)
+    assert (np.abs(ends - (30 + shift)) <= 1).all()
+
+
+def test_every_side_keeps_the_mask_of_its_core():
+    disparity = climb()
+    labels = np.zeros(disparity.shape, np.int32)
+    labels[:, 33:] = 1  # the mask's edge is three pixels beside the middle
+    out = sides(labels, disparity, np.zeros((*disparity.shape, 3), np.float32), wall=0.0)
+    assert set(np.unique(out)) == {1, 5}  # low side of mask 0, high side of mask 1
+    assert (np.abs((out == 1).sum(1) - 30) <= 1).all()
+
+
+def test_nothing_is_parted_outside_the_zone():
+    disparity = climb()
+    zone = np.ones((6, 8), np.uint8)
+    zone[:3] = 0
+    low, high = np.zeros((6, 8), np.float32), np.ones((6, 8), np.float32)
+    rgb = np.zeros((*disparity.shape, 3), np.float32)
+    labels = np.ones(disparity.shape, np.int32)
+    out = flood_sides(
+        labels, disparity, rgb, zone, low, high, core=0.15, sharpness=4, wall=10.0, floor=5.0
+    )
+    assert (out[:15] == 3).all()
+    assert set(np.unique(out[15:])) == {4, 5}

@@ -80,7 +80,7 @@ def part_masks(
     missed = middle & (_distance(_mask_edges(labels, size)) > AGREEMENT * blur)
     across = 2 * round(NEIGHBOURHOOD * blur) + 1
     all_near, missed_near = (
-        cv2.boxFilter(edges, cv2.CV_32F, (across, across)) for edges in (middle, missed)
+        cv2.boxFilter(edges.astype(np.float32), -1, (across, across)) for edges in (middle, missed)
     )
     middle[missed_near <= DISSENT * all_near] = 0
     if not middle.any():
