@@ -194,15 +194,37 @@ def test_layers_that_pass_through_each_other() -> None:
     slanted = replace(red, disparity=ramp.astype(np.float32))
     scene = scene_of(slanted, blue, box=ViewBox(1, 1, 0))
     rgb = scene.render(scene.camera).rgb
-    assert (rgb[:, :35] == (0, 0, 1)).all()
-    assert (rgb[:, -15:] == (1, 0, 0)).all()
+    np.testing.assert_allclose(rgb[:, :35], np.broadcast_to((0, 0, 1), (60, 35, 3)), atol=1e-5)
+    np.testing.assert_allclose(rgb[:, -15:], np.broadcast_to((1, 0, 0), (60, 15, 3)), atol=1e-5)
+    # Between them one fades into the other, and nothing else shows through.
+    share = rgb[30, :, 0]
+    assert (np.diff(share) >= -1e-5).all()
+    assert ((share > 0.01) & (share < 0.99)).any()
+    np.testing.assert_allclose(rgb.sum(-1), 1, atol=1e-5)
 
 
 def test_depth_errors_smaller_than_can_be_seen_do_not_hide() -> None:
     back, front = (layer_of(c, np.ones((60, 80)), d) for c, d in (((1, 0, 0), 0.5), ((0, 0, 1), 0)))
     front.disparity[:] = 0.5 - 0.2  # less than two pixels at 80 pixels' width
     scene = scene_of(back, front)
-    assert (scene.render(scene.camera).rgb == (0, 0, 1)).all()
+    rgb = scene.render(scene.camera).rgb
+    np.testing.assert_allclose(rgb, np.broadcast_to((0, 0, 1), rgb.shape), atol=1e-5)
+
+
+@pytest.mark.parametrize("shift_px", [0.25, 0.5, 0.8])
+def test_the_frames_edge_is_smooth(shift_px: float) -> None:
+    """A pixel that the frame covers in part is covered in part, whatever the picture's size."""
+    scene = scene_of(layer_of((0.5, 0.6, 0.7), np.ones((60, 80)), 1.0))
+    camera = scene.camera
+    frame = scene.render(camera.at(x=(3 + shift_px) / camera.K[0, 0]))
+    np.testing.assert_allclose(frame.alpha[:, :76], 1, atol=1e-4)
+    np.testing.assert_allclose(frame.alpha[1:-1, 76], 1 - shift_px, atol=1e-3)
+    assert (frame.alpha[:, 77:] == 0).all()
+    np.testing.assert_allclose(
+        frame.rgb, frame.alpha[..., None] * np.array([0.5, 0.6, 0.7]), atol=1e-5
+    )
+    small = scene.render(camera.resized(20, 15).at(x=(3 + shift_px) / camera.K[0, 0]))
+    np.testing.assert_allclose(small.alpha.sum(1)[2:-2], 20 - (3 + shift_px) / 4, atol=0.2)
 
 
 def test_a_folded_mesh_shows_its_nearest_side() -> None:

@@ -17,6 +17,7 @@ from diorama.camera import Camera, Frame, disparity_per_px
 from diorama.extras import check_extra
 from diorama.kernels.rasterise import project, rasterise
 from diorama.layers import Layer
+from diorama.mesh import Mesh
 from diorama.runtime import run_tasks
 from diorama.scene import Scene
 from diorama.textures import layer_textures
@@ -41,6 +42,10 @@ TEXTURE_SETS = 2
 CLEAR_MARGIN_TEXELS = 4
 """Clear texels kept around a cut: a hull that reaches beyond the alpha samples these."""
 
+SKIRT = 1 / 32
+"""How far meshes go on beyond the frame, in long sides. Textures end in clear texels there, and the
+filter makes the frame's edge as smooth as that of any layer, down to pictures 32 pixels long."""
+
 ENLARGED = 1.05
 """How far textures may be magnified before larger ones are prepared, from the full photo."""
 
@@ -64,23 +69,17 @@ class Renderer:
         # The scene caches this renderer: to hold the scene itself would keep both in memory until
         # the garbage collector comes by.
         self._scene = replace(scene)
-        counts = [len(mesh.vertices) for mesh in scene.meshes]
-        firsts = np.cumsum([0, *counts])
-        self._vertices = np.concatenate(
-            [np.zeros((0, 3)), *(mesh.vertices.astype(np.float64) for mesh in scene.meshes)]
-        )
-        self._layer_of_vertex = np.repeat(np.arange(len(counts)), counts)
-        height, width = scene.disparity.shape
-        self._pixels = np.concatenate(
-            [np.zeros((0, 2)), *(mesh.uvs * np.array([width, height]) for mesh in scene.meshes)]
-        )
+        nothing = np.zeros((0, 3)), np.zeros((0, 2)), np.zeros((0, 3), np.int32)
+        parts = [_skirted(mesh, scene.camera) for mesh in scene.meshes]
+        vertices, pixels, triangles = zip(nothing, *parts, strict=True)
+        counts = [len(array) for array in vertices]
+        firsts = np.cumsum([0, *counts[:-1]])
+        self._vertices, self._pixels = np.concatenate(vertices), np.concatenate(pixels)
+        self._layer_of_vertex = np.repeat(np.arange(len(parts)), counts[1:])
         self._triangles = np.concatenate(
-            [
-                np.zeros((0, 3), np.int32),
-                *(m.triangles + np.int32(f) for m, f in zip(scene.meshes, firsts, strict=False)),
-            ]
+            [array + np.int32(first) for array, first in zip(triangles, firsts, strict=True)]
         )
-        self._layer_starts = np.cumsum([0, *(len(mesh.triangles) for mesh in scene.meshes)])
+        self._layer_starts = np.cumsum([len(array) for array in triangles])
         per_px = disparity_per_px(scene.camera, scene.view_box)
         self._tolerance = HIDDEN_PX * per_px if math.isfinite(per_px) else np.inf
         self._textures: dict[float, _Textures] = {}
@@ -164,6 +163,33 @@ class _Textures:
     """(layers, 2)."""
 
 
+def _skirted(mesh: Mesh, camera: Camera) -> tuple[Array, Array, Array]:
+    """A mesh that goes on beyond the frame, each of its vertices there at the depth of the edge.
+
+    Returns:
+        Vertices (n, 3) float64, where the photo's camera sees them (n, 2) float64 in pixels, and
+        triangles (m, 3) int32.
+    """
+    size = np.array([camera.width, camera.height])
+    vertices, pixels = mesh.vertices.astype(np.float64), mesh.uvs * size
+    side = (pixels >= size).astype(np.int64) - (pixels <= 0)  # (n, 2)
+    edges = mesh.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    edges = edges[(side[edges[:, 0]] * side[edges[:, 1]] > 0).any(1)]
+    rim, outer = np.unique(edges, return_inverse=True)
+    outer = outer.reshape(-1, 2) + len(vertices)
+    outward = SKIRT * max(size) * side[rim]
+    moved = vertices[rim]
+    moved[:, :2] += outward / camera.K[[0, 1], [0, 1]] * moved[:, 2:]
+    skirt = np.concatenate(
+        [np.column_stack([edges, outer[:, 1]]), np.column_stack([outer[:, ::-1], edges[:, 0]])]
+    )
+    return (
+        np.concatenate([vertices, moved]),
+        np.concatenate([pixels, pixels[rim] + outward]),
+        np.concatenate([mesh.triangles, skirt.astype(np.int32)]),
+    )
+
+
 def _on(device: str, array: Array) -> AnyArray:
     """A tensor of its own on this device."""
     import torch
@@ -189,16 +215,17 @@ def _prepare(scene: Scene, scale: float) -> _Textures:
         painters = [partial(_paint_layer, layer, box) for layer, box in pairs]
     edges = np.array(boxes, np.float64).reshape(-1, 4)
     sizes = np.array(shapes, np.int64).reshape(-1, 2)
+    scales = sizes[:, ::-1] / (edges[:, 2:] - edges[:, :2])
+    sizes += 2  # a clear texel on each side
     ends = np.cumsum(sizes.prod(1))
     starts = ends - sizes.prod(1)
-    texels = np.empty((int(sizes.prod(1).sum()), 4), np.float32)
+    texels = np.zeros((int(sizes.prod(1).sum()), 4), np.float32)
     parts = [
-        texels[start:end].reshape(*shape, 4)
-        for start, end, shape in zip(starts, ends, shapes, strict=True)
+        texels[start:end].reshape(*size, 4)[1:-1, 1:-1]
+        for start, end, size in zip(starts, ends, sizes, strict=True)
     ]
     run_tasks([partial(paint, part) for paint, part in zip(painters, parts, strict=True)])
-    scales = sizes[:, ::-1] / (edges[:, 2:] - edges[:, :2])
-    return _Textures(texels, starts, sizes, scales, -edges[:, :2] * scales - 0.5)
+    return _Textures(texels, starts, sizes, scales, -edges[:, :2] * scales + 0.5)
 
 
 def _box(layer: Layer, scale: float) -> tuple[int, int, int, int]:

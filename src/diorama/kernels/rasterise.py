@@ -72,8 +72,9 @@ def rasterise(
     A texture is projected onto its triangles from the photo's camera, so a texel (s, t) is affine
     in the photo and not in space. With w = 1/z and q = w times the z seen by the photo's camera, w,
     q, s q and t q are affine on screen; a pixel's centre in a triangle gives a fragment (w, s, t),
-    the nearest of its layer. A layer's fragment is hidden if an opaque one of a layer behind it in
-    order is nearer by more than `tolerance`. The others go
+    the nearest of its layer. A layer's fragment fades where an opaque one of a layer behind it in
+    order is nearer by more than `tolerance`, and is gone from one and a half times that on, so that
+    layers pass through each other without a jagged line. With alpha and light so faded it goes
     ``rgb += light premultiplied(s, t); light *= 1 - alpha(s, t)`` from the last layer to the first.
     An edge belongs to one of its two triangles (top-left rule), to the bit.
 

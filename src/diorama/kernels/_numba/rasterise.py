@@ -177,20 +177,25 @@ def _shade(w, s, t, spans, texels, texel_starts, texture_sizes, tolerance, rgb, 
             if nearness <= ZERO or left == ZERO:
                 continue
             # Layers are ordered, yet slanted ones may pass through each other.
-            if nearest[column] > nearness + tolerance and _hidden(
-                w[:layer, column],
-                s[:layer, column],
-                t[:layer, column],
-                texels,
-                texel_starts,
-                texture_sizes,
-                nearness + tolerance,
-            ):
-                continue
+            share = left
+            if nearest[column] > nearness + tolerance:
+                share *= _visible(
+                    w[:layer, column],
+                    s[:layer, column],
+                    t[:layer, column],
+                    texels,
+                    texel_starts,
+                    texture_sizes,
+                    nearness + tolerance,
+                    HALF * tolerance,
+                )
+                if share == ZERO:
+                    continue
             r, g, b, a = _sample(texels, start, rows, columns, s[layer, column], t[layer, column])
-            rgb[column, 0] += left * r
-            rgb[column, 1] += left * g
-            rgb[column, 2] += left * b
+            rgb[column, 0] += share * r
+            rgb[column, 1] += share * g
+            rgb[column, 2] += share * b
+            a *= share / left
             left *= ONE - a
             if a > HALF and disparity[column] == ZERO:
                 disparity[column] = nearness
@@ -200,15 +205,19 @@ def _shade(w, s, t, spans, texels, texel_starts, texture_sizes, tolerance, rgb, 
 
 
 @njit(nogil=True, cache=True)
-def _hidden(w, s, t, texels, texel_starts, texture_sizes, limit):
-    """Whether an opaque fragment of one of these layers is nearer than `limit`."""
+def _visible(w, s, t, texels, texel_starts, texture_sizes, limit, ramp):
+    """What opaque fragments of these layers, nearer than `limit`, leave of one: all to nothing."""
+    visible = ONE
     for layer in range(w.shape[0]):
-        if w[layer] > limit:
+        beyond = w[layer] - limit
+        if beyond > ZERO:
             height, width = texture_sizes[layer, 0], texture_sizes[layer, 1]
             _, _, _, a = _sample(texels, texel_starts[layer], height, width, s[layer], t[layer])
             if a >= OPAQUE:
-                return True
-    return False
+                if beyond >= ramp:
+                    return ZERO
+                visible = min(visible, ONE - beyond / ramp)
+    return visible
 
 
 @njit(nogil=True, cache=True)

@@ -329,10 +329,12 @@ def _shade(
         if tl.max(shown.to(tl.int32), 0) > 0:
             w = (key >> 32).to(tl.int32).to(tl.float32, bitcast=True)
             # Layers are ordered, yet slanted ones may pass through each other.
+            visible = tl.where(shown, 1.0, 0.0)
             for rear in range(layer):
                 other = tl.load(keys + rear * area + pixel, mask=shown, other=0)
                 other_w = (other >> 32).to(tl.int32).to(tl.float32, bitcast=True)
-                nearer = shown & (other_w > w + tolerance)
+                beyond = other_w - (w + tolerance)
+                nearer = shown & (beyond > 0)
                 if tl.max(nearer.to(tl.int32), 0) > 0:
                     rear_height = tl.load(texture_sizes + 2 * rear)
                     rear_width = tl.load(texture_sizes + 2 * rear + 1)
@@ -340,14 +342,19 @@ def _shade(
                     start = tl.load(texel_starts + rear)
                     rear_color = _sample(texels, start, rear_height, rear_width, s, t, nearer)
                     cover = tl.sum(tl.where(channel == 3, rear_color, 0.0), 1)
-                    shown = shown & ((nearer == 0) | (cover < OPAQUE))
+                    left = tl.where(beyond < 0.5 * tolerance, 1 - beyond / (0.5 * tolerance), 0.0)
+                    visible = tl.where(
+                        nearer & (cover >= OPAQUE), tl.minimum(visible, left), visible
+                    )
+            shown = shown & (visible > 0)
             texture_height = tl.load(texture_sizes + 2 * layer)
             texture_width = tl.load(texture_sizes + 2 * layer + 1)
             s, t = _texture_place(key, planes, column, row, texture_height, texture_width)
             start = tl.load(texel_starts + layer)
             seen = _sample(texels, start, texture_height, texture_width, s, t, shown)
             cover = tl.sum(tl.where(channel == 3, seen, 0.0), 1)
-            color += light[:, None] * seen
+            color += (light * visible)[:, None] * seen
+            cover = cover * visible
             front = tl.where(shown & (cover > 0.5) & (front == 0), w, front)
             light = light * (1 - cover)
             light = tl.where(light < CLEAR, 0.0, light)
