@@ -40,6 +40,7 @@ from diorama.kernels import _triton as twins
 from diorama.kernels._triton import harmonic, mask_grid, mask_statistics, matting, planes, rasterise
 from diorama.kernels.harmonic import fill_harmonic
 from diorama.kernels.mask_grid import (
+    CAPACITY,
     GridProblem,
     blend,
     build_grid,
@@ -68,6 +69,11 @@ SORT_LAUNCHES, SORT_PASSES = 8, 4
 """Of torch.sort on 16-bit keys: it fills in indices, counts digits, and moves all twice."""
 
 SKIPPING = {
+    "mask_grid._begin": {"seen", "trust", "coverage", "scale"},
+    "mask_grid._advance": {"seen", "coverage"},
+    "mask_grid._apply": {"seen", "coverage"},
+    "mask_grid._step": {"scale"},
+    "mask_grid._see": {"seen", "coverage"},
     "harmonic._link": {"hole", "code"},
     "harmonic._begin": set(),
     "harmonic._restrict": set(),
@@ -80,7 +86,7 @@ SKIPPING = {
     "matting._smooth": {"band", "certain", "alpha"},
     "mask_statistics._summarise": {"starts"},
 }
-"""Kernels that leave out tiles, and the arrays of which they see every tile all the same."""
+"""Kernels that leave out tiles or vertices, and the arrays that they see whole all the same."""
 
 CHANGED = {
     "harmonic._begin": {"residual"},
@@ -137,7 +143,7 @@ class Work:
     expected: Callable[[], Any]
     """The same from the CPU."""
     shares: Mapping[tuple[int, int], float] = field(default_factory=dict)
-    """The share of tiles that is not skipped, of arrays with these rows and columns."""
+    """The share that is not skipped of arrays with these rows and columns; of all, if one."""
 
 
 def stages(scene: Scene) -> dict[str, Work]:
@@ -211,7 +217,9 @@ def harmonise_work(scene: Scene) -> Work:
 
     arrays = (labels, disparity, distance)
     inputs = on_device(*arrays)
-    return Work(lambda: call(*inputs), lambda: call(*arrays))
+    grid, _ = build_grid(labels, disparity, spacing)
+    used = len(grid.label) / (CAPACITY * (len(grid.offset) - 1))
+    return Work(lambda: call(*inputs), lambda: call(*arrays), {grid.shape: used})
 
 
 def statistics_work(scene: Scene) -> Work:
@@ -219,11 +227,11 @@ def statistics_work(scene: Scene) -> Work:
     masks, disparity = scene.masks, scene.disparity
     rows = np.searchsorted(masks.ids, masks.labels).astype(np.int32)
     num = len(masks.ids)
-    inputs = on_device(disparity, rows)
+    values, pixels = on_device(disparity, rows)
     area = np.bincount(rows.ravel())
     sampled = np.ceil(area / np.maximum(area // SAMPLES_PER_MASK, 1)).sum() / area.sum()
     return Work(
-        lambda: mask_statistics.mask_statistics(*inputs, num, samples=SAMPLES_PER_MASK),
+        lambda: mask_statistics.mask_statistics(values, pixels, num, samples=SAMPLES_PER_MASK),
         lambda: tuple(vars(statistics_on_cpu(disparity, masks)).values()),
         {disparity.shape: float(sampled)},
     )
@@ -281,7 +289,7 @@ def pooled(mask: np.ndarray, rows: int, columns: int) -> np.ndarray:
     padded = np.zeros((num, -(-height // rows) * rows, -(-width // columns) * columns), bool)
     padded[:, :height, :width] = mask
     tiles = padded.reshape(num, padded.shape[1] // rows, rows, -1, columns)
-    return tiles.any((2, 4))
+    return np.asarray(tiles.any((2, 4)))
 
 
 def on_device(*arrays: np.ndarray) -> list[torch.Tensor]:
@@ -313,9 +321,9 @@ class Ledger(TorchDispatchMode):
 
     def launched(self, name: str, arguments: Mapping[str, Any]) -> None:
         """Count one of our kernels."""
-        size = (arguments.get("height"), arguments.get("width"))
-        if name == "mask_statistics._summarise":
-            size = next(iter(self._shares))
+        size = arguments.get("height", 0), arguments.get("width", 0)
+        if name not in SKIPPING or len(self._shares) == 1:
+            size = next(iter(self._shares), size)
         share = self._shares[size] if name in SKIPPING else 1.0
         self.launches += 1
         seen = set()

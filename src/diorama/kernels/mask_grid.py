@@ -31,8 +31,9 @@ NODE_BAND = 8
 class MaskGrid:
     """The grid's structure: V vertices on R x C nodes; see the module's docstring.
 
-    On a GPU every node has `CAPACITY` vertices, and those that are not used have the label -1 and
-    no coverage: how many are used is never read back.
+    On a GPU every node has `CAPACITY` vertices, of which those that are not used have the label -1
+    and no coverage, for their number is never read back. Vertex k of node n is k R C + n there, and
+    `offset` is empty.
     """
 
     spacing: float
@@ -67,7 +68,7 @@ class MaskGrid:
     def see(self, values: AnyArray) -> AnyArray:
         """``S values``: (V,) to (R, C) float32."""
         if is_tensor(values):
-            return (self.coverage * values).reshape(*self.shape, CAPACITY).sum(-1)
+            return (self.coverage * values).reshape(CAPACITY, *self.shape).sum(0)
         seen = np.bincount(self.nodes(), self.coverage * values, self.offset.size - 1)
         return seen.reshape(self.shape).astype(np.float32)
 

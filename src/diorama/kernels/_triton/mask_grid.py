@@ -1,10 +1,11 @@
 """Triton twin of `diorama.kernels.mask_grid`.
 
 How many vertices a grid has is known to the device alone, so every node has room for `CAPACITY` of
-them; those that are not used have no coverage and no links, and nothing moves them. A vertex
-gathers from its neighbours, so sums do not depend on the order in which programs run, but for the
-two of each step of conjugate gradients. Passes of the blur become one convolution along rows and
-one along columns of the grid, reflecting at its border as the passes do.
+them: vertex k of node n is k R C + n, so that what no node uses is not touched. Vertices that are
+not used have no coverage and no links, and nothing moves them. A vertex gathers from its
+neighbours, so sums do not depend on the order in which programs run, but for the two of each step
+of conjugate gradients. Passes of the blur become one convolution along rows and one along columns
+of the grid, reflecting at its border as the passes do.
 """
 
 import math
@@ -29,7 +30,6 @@ ROWS, COLUMNS = 8, 64
 
 SLOTS = tl.constexpr(8)
 ROOM = tl.constexpr(CAPACITY)
-PAIRS = tl.constexpr(CAPACITY * (CAPACITY - 1) // 2)
 
 
 def build_grid(
@@ -57,7 +57,7 @@ def build_grid(
             columns,
             NODES,
         )
-    offset, pairs = _structure(num, device)
+    offset, pairs = torch.empty(0, dtype=torch.int32, device=device), _pairs(num, device)
     shares = (right, down, right_share, down_share)
     return MaskGrid(*place, offset, slot_label, coverage, *shares, pairs), mean
 
@@ -150,6 +150,7 @@ def slice_grid(
             surface,
             out,
             *labels.shape,
+            grid.shape[0] * grid.shape[1],
             grid.shape[1],
             grid.spacing,
             grid.left,
@@ -245,12 +246,12 @@ def _splat(
 
 
 @cache
-def _structure(num: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first vertex of every node, and the pairs of vertices that a node may hold."""
-    offset = torch.arange(num + 1, dtype=torch.int32, device=device) * CAPACITY
+def _pairs(num: int, device: torch.device) -> torch.Tensor:
+    """The pairs of vertices that a node may hold: the first pair of every node, the second, .."""
     inside = [(k, q) for k in range(CAPACITY) for q in range(k)]
-    table = torch.tensor(inside, dtype=torch.int32, device=device)
-    return offset, (offset[:-1, None, None] + table).reshape(-1, 2)
+    table = torch.tensor(inside, dtype=torch.int32, device=device)[:, None] * num
+    nodes = torch.arange(num, dtype=torch.int32, device=device)
+    return (table + nodes[None, :, None]).reshape(-1, 2)
 
 
 @cache
@@ -269,9 +270,9 @@ def _taps(blur_nodes: float, device: torch.device) -> torch.Tensor:
 def _splat_nodes(
     labels,  # (H, W) int32
     image,  # (H, W) float32
-    slot_label,  # out: (R * C, ROOM) int32, -1 where there is no vertex
-    coverage,  # out: (R * C, ROOM) float32
-    mean,  # out: (R * C, ROOM) float32
+    slot_label,  # out: (ROOM, R * C) int32, -1 where there is no vertex
+    coverage,  # out: (ROOM, R * C) float32
+    mean,  # out: (ROOM, R * C) float32
     height,
     width,
     num,
@@ -297,7 +298,6 @@ def _splat_nodes(
     total = tl.zeros((NODES,), tl.float32)
     slots = tl.arange(0, SLOTS)[None, :]
     covered = tl.zeros((NODES, SLOTS), tl.float32)
-    at = node * ROOM
     mine = node < num
     for slot in range(ROOM):
         # Masks in the order in which rows of pixels meet them.
@@ -309,10 +309,12 @@ def _splat_nodes(
         inside = inside & (member == 0)
         total += share
         covered = tl.where(slots == slot, share[:, None], covered)
-        tl.store(slot_label + at + slot, tl.where(share > 0, found, -1), mask=mine)
-        tl.store(mean + at + slot, held / tl.where(share > 0, share, 1.0), mask=mine)
+        at = slot * num + node
+        tl.store(slot_label + at, tl.where(share > 0, found, -1), mask=mine)
+        tl.store(mean + at, held / tl.where(share > 0, share, 1.0), mask=mine)
     covered = covered / tl.where(total > 0, total, 1.0)[:, None]
-    tl.store(coverage + at[:, None] + slots, covered, mask=mine[:, None] & (slots < ROOM))
+    at = slots * num + node[:, None]
+    tl.store(coverage + at, covered, mask=mine[:, None] & (slots < ROOM))
 
 
 @triton.jit
@@ -320,7 +322,7 @@ def _vertices(num, NODES: tl.constexpr):
     """A program's nodes, their vertices (NODES, SLOTS), and which of these there are."""
     node = tl.program_id(0) * NODES + tl.arange(0, NODES)
     slot = tl.arange(0, SLOTS)[None, :]
-    return node, node[:, None] * ROOM + slot, (node < num)[:, None] & (slot < ROOM)
+    return node, slot * num + node[:, None], (node < num)[:, None] & (slot < ROOM)
 
 
 @triton.jit
@@ -346,7 +348,7 @@ def _connect(
         to = tl.full((NODES, SLOTS), -1, tl.int32)
         share = tl.zeros((NODES, SLOTS), tl.float32)
         for slot in range(ROOM):
-            there = other * ROOM + slot
+            there = slot * num + other
             same = tl.load(label + there, mask=has, other=-2)[:, None] == own
             same = same & (own >= 0)
             beside = tl.load(coverage + there, mask=has, other=0.0)[:, None]
@@ -459,16 +461,16 @@ def _gradient(
     pull, more = _linked(down_weight, deviation, other, other, own, used)
     total, weight = total + pull, weight + more
     # Most nodes hold one mask, and these have no pairs.
-    second = tl.load(coverage + node * ROOM + 1, mask=node < num, other=0.0) > 0
+    second = tl.load(coverage + num + node, mask=node < num, other=0.0) > 0
     if tl.max(second.to(tl.int32), 0) > 0:
         own = tl.load(values + vertex, mask=used, other=0.0)
         slot = tl.arange(0, SLOTS)[None, :]
         for q in range(ROOM):
-            there = node[:, None] * ROOM + q
+            there = q * num + node[:, None]
             has = used & second[:, None] & (slot != q)
             has = has & (tl.load(coverage + there, mask=has, other=0.0) > 0)
             high, low = tl.maximum(slot, q), tl.minimum(slot, q)
-            pair = node[:, None] * PAIRS + high * (high - 1) // 2 + low
+            pair = (high * (high - 1) // 2 + low) * num + node[:, None]
             pull, more = _linked(pair_weight, values, there, pair, own, has)
             total, weight = total + pull, weight + more
     return vertex, used, cover, total, weight
@@ -628,6 +630,7 @@ def _slice(
     out,  # (H, W) float32
     height,
     width,
+    num,
     columns,
     spacing,
     left,
@@ -647,11 +650,12 @@ def _slice(
     for corner in tl.static_range(4):
         weight = down_part if corner >= 2 else 1.0 - down_part
         weight *= right_part if corner % 2 == 1 else 1.0 - right_part
-        first = ((j + corner // 2) * columns + i + corner % 2) * ROOM
+        node = (j + corner // 2) * columns + i + corner % 2
         for slot in range(ROOM):
-            same = mine & (tl.load(vertex_label + first + slot, mask=mine, other=-1) == label)
+            there = slot * num + node
+            same = mine & (tl.load(vertex_label + there, mask=mine, other=-1) == label)
             total += tl.where(same, weight, 0.0)
-            value += weight * tl.load(surface + first + slot, mask=same, other=0.0)
+            value += weight * tl.load(surface + there, mask=same, other=0.0)
     value = tl.maximum(value / tl.where(total > 0.01, total, 1.0), 0.0)
     rest = tl.load(fallback + y * width + x, mask=mine & (total <= 0.01), other=0.0)
     tl.store(out + y * width + x, tl.where(total > 0.01, value, rest), mask=mine)
