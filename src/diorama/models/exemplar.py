@@ -43,7 +43,7 @@ there sees something known."""
 COARSEST_SIDE_PX = 24
 """The least side of a level: below, there is hardly a patch to choose from."""
 
-ENERGY_SIGMA_PX = 6.0
+ENERGY_SIGMA_PX = 10.0
 """The neighbourhood whose mean square is a texture's strength."""
 
 FAINT_ENERGY = 1e-6
@@ -58,7 +58,7 @@ HOLE_WEIGHT = 0.25
 MIN_SEARCH_PX = 16
 """Coarse levels search at least this far, or they would have next to nothing to choose from."""
 
-SWEEPS = 3
+SWEEPS = 2
 SWEEPS_COARSEST = 6
 """Rounds of matching and voting in a level; the coarsest begins from nothing."""
 
@@ -74,9 +74,9 @@ RUN_PX = 4096
 MATCHED_DIFFERENCE = 1e-3
 """Squared colour difference, about 8 of 255, below which patches count as equally good."""
 
-DISTANCE_PENALTY = 2e-6
+DISTANCE_PENALTY = 7e-7
 """Added to a squared colour difference for each squared pixel between a patch and its source:
-far sources must be better. 64 px cost as much as a difference of 23 of 255. Ten times more
+far sources must be better. 64 px cost as much as a difference of 14 of 255. Thirty times more
 makes rows of stamps."""
 
 VOTE_SIGMA_PX = 2.0
@@ -97,12 +97,12 @@ class Exemplar:
     """How far around a hole sources are looked for; time does not depend on it."""
     anchor: float = 0.15
     """How much of the harmonic fill is mixed into the guess that patches are matched to, 0..1."""
-    detail: float = 1.1
+    detail: float = 1.15
     """Strength of fine texture, relative to the known surroundings."""
     max_gain: float = 2.0
     """The most that the exemplar fill's fine scales are amplified to reach it: beyond, there is
     noise and not texture."""
-    structure: float = 0.3
+    structure: float = 0.15
     """Share of its coarse scales; the rest is the harmonic fill's."""
     detail_sigma_px: float = 2.0
     """Standard deviation of the Gaussian that parts fine from coarse."""
@@ -313,10 +313,12 @@ class _Region:
 
 @dataclass(frozen=True)
 class _Match:
-    """A level's result: colours (h, w, 3), and sources (h, w) int32 in the framed array."""
+    """A level's result."""
 
     rgb: Array
+    """(h, w, 3)."""
     sources: Array
+    """(h + 2 FRAME, w + 2 FRAME) int32: flat indices in an array of that size."""
 
 
 def _harmonic_fill(task: FillTask) -> Rgb:
