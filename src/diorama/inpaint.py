@@ -224,7 +224,7 @@ def fill_disparity(
     parts = labels.astype(np.int32, copy=False)
     samples = _samples(values, near, gap, reach_px)
     at = np.nonzero(gap)
-    slopes = _slopes_at(*at, parts, samples, count)
+    slopes = _slopes_at(at, parts, samples, count)
     solved = solve_harmonic(disparity[..., None], known, hole, slopes=slopes)[:, 0]
     limit = np.inf if upper is None else upper[box][at]
     filled[box][at] = np.clip(solved, 0, limit)
@@ -266,13 +266,16 @@ def _samples(
 
 
 def _slopes_at(
-    rows: Array, columns: Array, parts: Array, samples: tuple[Array, ...], count: int
+    pixels: tuple[Array, ...],
+    parts: Array,
+    samples: tuple[Array, Array, Array, Array],
+    count: int,
 ) -> Array:
     """(n, 2) float32: the slopes of the planes that the hole's pixels continue.
 
     Each part's piece in a square of `PIECE_PX` has its own where it has samples, else its part's.
     """
-    begin, x, y, value = samples
+    (rows, columns), (begin, x, y, value) = pixels, samples
     across, down = (side // PIECE_PX + 1 for side in parts.shape[::-1])
     part = parts.ravel()[begin]
 
@@ -281,8 +284,8 @@ def _slopes_at(
 
     at = parts[rows, columns]
     pieces, piece_at = np.unique(piece(rows, columns, at), return_inverse=True)
-    where = np.divmod(begin, parts.shape[1])
-    piece_of = np.searchsorted(pieces, piece(*where, part))
+    row, column = np.divmod(begin, parts.shape[1])
+    piece_of = np.searchsorted(pieces, piece(row, column, part))
     enough = np.bincount(piece_of, minlength=pieces.size) >= MIN_SAMPLES
     own = _robust_slopes(piece_of, x, y, value, pieces.size)
     shared = _robust_slopes(part, x, y, value, count)
