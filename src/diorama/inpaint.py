@@ -10,7 +10,7 @@ the occluder. Colour comes from an `Inpainter`, all layers' holes as one batch. 
 continued beyond the layer's outline, so that filtering a texture there never pulls in black.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -136,15 +136,13 @@ def fill_layers(
     step = BEHIND_PX * disparity_per_px(photo.camera, view_box)
     step = step if np.isfinite(step) else 0.0  # infinite where no parallax is
     ceiling = np.maximum(disparity - step, 0)
-    tasks = [_fill_task(layers[i], box) for i, box in boxes.items()]
-    colors = dict(zip(boxes, inpainter.inpaint(tasks, seed=seed), strict=True))
+    colors = _hole_colors(layers, boxes, inpainter, seed)
 
     def finish(index: int) -> Layer:
         layer = layers[index]
         rgba, filled = _sparse_copy(layer.rgba), layer.disparity
         if index in boxes:
-            box = boxes[index]
-            rgba[layer.hole, :3] = colors[index][layer.hole[box]]
+            rgba[layer.hole, :3] = colors[index]
             known = (layer.rgba[..., 3] >= 1) & ~layer.hole
             filled = fill_disparity(
                 filled, known, layer.hole, upper=ceiling, reach_px=config.plane_reach_px
@@ -155,6 +153,21 @@ def fill_layers(
     filled = tuple(run_tasks([lambda i=i: finish(i) for i in range(len(layers))]))
     _settle(filled, ceiling, step)
     return filled
+
+
+def _hole_colors(
+    layers: Sequence[Layer],
+    boxes: Mapping[int, tuple[slice, slice]],
+    inpainter: Inpainter,
+    seed: int,
+) -> dict[int, Array]:
+    """(n, 3) float32 for each hole, in the order of its pixels; all are filled as one batch.
+
+    The pictures they were filled in are given up here, before the layers are copied.
+    """
+    tasks = [_fill_task(layers[i], box) for i, box in boxes.items()]
+    filled = inpainter.inpaint(tasks, seed=seed)
+    return {i: rgb[task.hole] for i, rgb, task in zip(boxes, filled, tasks, strict=True)}
 
 
 def _sparse_copy(rgba: Rgba) -> Rgba:
