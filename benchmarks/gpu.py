@@ -49,8 +49,8 @@ from diorama.kernels.mask_grid import (
     solve_grid,
 )
 from diorama.kernels.matting import matte_band
+from diorama.kernels.mask_statistics import mask_statistics as take_statistics
 from diorama.layers import SAMPLES_PER_MASK
-from diorama.layers import mask_statistics as statistics_on_cpu
 from diorama.mpi import build_mpi, render_mpi
 from diorama.pipeline import photo_to_scene
 from diorama.render import Renderer
@@ -107,6 +107,7 @@ def main() -> None:
     if not ON_GPU:
         # All kernels are imported by now, and so for a GPU: this only lets tensors on the CPU in.
         assert mask_grid
+        assert mask_statistics
         os.environ["TRITON_INTERPRET"] = "1"
     result = common.Result("gpu")
     sizes = {"1080p": SIZES["1080p"]} if args.quick else SIZES
@@ -231,8 +232,8 @@ def statistics_work(scene: Scene) -> Work:
     area = np.bincount(rows.ravel())
     sampled = np.ceil(area / np.maximum(area // SAMPLES_PER_MASK, 1)).sum() / area.sum()
     return Work(
-        lambda: mask_statistics.mask_statistics(values, pixels, num, samples=SAMPLES_PER_MASK),
-        lambda: tuple(vars(statistics_on_cpu(disparity, masks)).values()),
+        lambda: take_statistics(values, pixels, num, samples=SAMPLES_PER_MASK),
+        lambda: take_statistics(disparity, rows, num, samples=SAMPLES_PER_MASK),
         {disparity.shape: float(sampled)},
     )
 

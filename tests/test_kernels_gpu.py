@@ -207,7 +207,7 @@ def holes(height, width):
     return ~hole & ~occluder, hole & ~occluder
 
 
-@pytest.mark.parametrize(("size", "bottom"), [((27, 38), 8), ((17, 2), 64)])
+@pytest.mark.parametrize(("size", "bottom"), [((18, 27), 8), ((17, 2), 64)])
 def test_fill(device: str, size: tuple[int, int], bottom: int, monkeypatch: pytest.MonkeyPatch):
     import torch
 

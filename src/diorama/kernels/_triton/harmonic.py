@@ -117,6 +117,7 @@ def fill_harmonic(
         _coarsen_bottom[(num,)](*geometry, *last, BOTTOM // 2)
         for turn in range(ITERATIONS):
             state = (sums, turn, tolerance * tolerance)
+            # These two need many registers: more warps leave fewer pixels to each thread.
             for level in range(bottom):
                 to = level + 1
                 _restrict[grid(to)](
@@ -133,9 +134,17 @@ def fill_harmonic(
                     channels,
                     level == 0,
                     *block,
+                    num_warps=8,
                 )
             _bottom[(solves,)](
-                *geometry[1:], b[bottom], v[bottom], *state, *last, channels, BOTTOM // 2
+                *geometry[1:],
+                b[bottom],
+                v[bottom],
+                *state,
+                *last,
+                channels,
+                BOTTOM // 2,
+                num_warps=16,
             )
             for level in reversed(range(bottom)):
                 args = (right[level], down[level], inverse[level], b[level], v[level])
@@ -243,7 +252,7 @@ def _relaxed(right, down, inverse, b, y, x, height, width, mask, FINEST: tl.cons
 def _restricted(right, down, inverse, b, y, x, height, width, mask, FINEST: tl.constexpr):
     """What the two sweeps leave in the 2x2 pixels at (y, x): nothing at the black ones."""
     total = tl.zeros((y + x).shape, tl.float32)
-    for lower in tl.static_range(2):
+    for lower in range(2):
         # The upper left one is red, and so is the lower right one.
         v, u = y + lower, x + lower
         red = mask & (v < height) & (u < width)
