@@ -47,7 +47,7 @@ def solve_harmonic(
     Returns:
         (n, C) float32, the hole's pixels in row-major order.
     """
-    rows, columns = np.nonzero(hole)
+    rows, columns = np.divmod(np.flatnonzero(hole), hole.shape[1])
     if rows.size == 0:
         return np.zeros((0, values.shape[2]), np.float32)
     from diorama.kernels._numba.harmonic import solve
@@ -62,13 +62,15 @@ def solve_harmonic(
 
     beside = np.empty(neighbours.shape, bool)  # (n, 4): is that neighbour known
     pull = np.zeros((rows.size, values.shape[2]), np.float32)
+    framed = np.zeros((height, width), bool)
+    inside = known[max(top, 0) : top + height, max(left, 0) : left + width]
+    y, x = max(-top, 0), max(-left, 0)
+    framed[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
     for k, (dy, dx) in enumerate(((0, -1), (0, 1), (-1, 0), (1, 0))):
-        y = np.clip(rows + dy, 0, hole.shape[0] - 1)
-        x = np.clip(columns + dx, 0, hole.shape[1] - 1)
-        # Clipped at the picture's edge a neighbour is the pixel itself, which is not known.
-        beside[:, k] = known[y, x]
-        pull[beside[:, k]] += values[y, x][beside[:, k]]
-    fixed = beside.sum(1, dtype=np.float32)  # (n,)
+        beside[:, k] = framed.ravel()[at + dy * width + dx]
+        rim = np.flatnonzero(beside[:, k])
+        pull[rim] += values[rows[rim] + dy, columns[rim] + dx]
+    fixed = _of_four(beside.astype(np.float32))  # (n,)
     # Starting from the mean of the rim, what float32 must resolve is small.
     start = pull.sum(0) / max(fixed.sum(), np.float32(1))
     pull -= fixed[:, None] * start
@@ -162,6 +164,11 @@ def _untouched(hole: Mask, fixed: Array) -> Array:
     return (np.bincount(part, fixed, count) == 0)[part]
 
 
+def _of_four(weights: Array) -> Array:
+    """(n,) sums of (n, 4); NumPy's own sum is slow along so short an axis."""
+    return weights[:, 0] + weights[:, 1] + weights[:, 2] + weights[:, 3]
+
+
 def _hierarchy(
     neighbours: Array, fixed: Array, rows: Array, columns: Array
 ) -> tuple[Array, Array, Array, Array, Array]:
@@ -178,7 +185,7 @@ def _hierarchy(
     while True:
         size = rows.size
         # A part without anything fixed is singular; a whisper of a weight holds it at the start.
-        diagonal = fixed + weights.sum(1) + np.float32(1e-6)
+        diagonal = fixed + _of_four(weights) + np.float32(1e-6)
         all_neighbours.append(neighbours)
         all_weights.append(weights)
         all_diagonals.append(diagonal)
@@ -189,10 +196,10 @@ def _hierarchy(
         rows, columns = rows // 2, columns // 2
         width = int(columns.max()) + 3
         at = (rows + 1) * width + columns + 1
-        index = np.full((int(rows.max()) + 3) * width, -1, np.int32)
-        index[at] = 0
-        cells = np.flatnonzero(index == 0)
-        index[:] = cells.size
+        used = np.zeros((int(rows.max()) + 3) * width, bool)
+        used[at] = True
+        cells = np.flatnonzero(used)
+        index = np.full(used.size, cells.size, np.int32)
         index[cells] = np.arange(cells.size, dtype=np.int32)
         parents = index[at]
         all_parents.append(parents)
