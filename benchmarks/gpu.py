@@ -48,8 +48,8 @@ from diorama.kernels.mask_grid import (
     slice_grid,
     solve_grid,
 )
-from diorama.kernels.matting import matte_band
 from diorama.kernels.mask_statistics import mask_statistics as take_statistics
+from diorama.kernels.matting import matte_band
 from diorama.layers import SAMPLES_PER_MASK
 from diorama.mpi import build_mpi, render_mpi
 from diorama.pipeline import photo_to_scene
