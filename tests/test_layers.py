@@ -1,5 +1,6 @@
 """Layers: grouping, order, soft edges and holes, on scenes whose layers are known."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -20,6 +21,8 @@ SCENES = {
     "floor_and_people": testing.floor_and_people,
     "sphere_before_wall": testing.sphere_before_wall,
     "fence": testing.fence,
+    "slanted_cards": testing.slanted_cards,
+    "hair": testing.hair,
 }
 
 
@@ -124,6 +127,94 @@ def test_statistics_believe_what_is_confident() -> None:
     assert trusted.median[0] == pytest.approx(0.9)
 
 
+def obvious_statistics(
+    values: np.ndarray, weights: np.ndarray, x: np.ndarray, y: np.ndarray
+) -> tuple[float, float, np.ndarray]:
+    """Weighted median, weighted MAD and plane, as the field writes them in NumPy."""
+
+    def median(v: np.ndarray) -> float:
+        order = np.argsort(v, kind="stable")
+        share = np.cumsum(weights[order])
+        return float(v[order[np.searchsorted(share, share[-1] / 2)]])
+
+    design = np.stack([x - x.mean(), y - y.mean(), np.ones_like(x)], -1)
+    robust, fit, off = weights, np.zeros(3), values
+    for _ in range(5):
+        root = np.sqrt(robust)
+        fit = np.linalg.lstsq(design * root[:, None], values * root, rcond=None)[0]
+        off = np.abs(values - design @ fit)
+        scale = 2 * (1.4826 * np.median(off) + 1e-7)
+        robust = weights / (1 + (off / scale) ** 2) ** 2
+    plane = np.array([*fit[:2], fit[2] - fit[0] * x.mean() - fit[1] * y.mean()])
+    return median(values), median(off), plane
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_statistics_are_those_of_the_obvious_version(weighted: bool) -> None:
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:30, :41] + 0.5
+    disparity = 0.3 + 0.004 * x + 0.002 * y + random.normal(0, 0.002, x.shape)
+    disparity = np.where(random.random(x.shape) < 0.15, 0.9, disparity).astype(np.float32)
+    confidence = random.random(x.shape).astype(np.float32) if weighted else None
+    labels = (x > 17.3).astype(np.int32) + 2 * (y > 12).astype(np.int32)
+    found = mask_statistics(
+        disparity, Masks(labels, np.arange(4, dtype=np.int32)), confidence=confidence
+    )
+    for mask in range(4):
+        at = labels == mask
+        weights = np.ones(at.sum()) if confidence is None else confidence[at] + 1e-6
+        median, mad, plane = obvious_statistics(disparity[at].astype(float), weights, x[at], y[at])
+        assert found.area[mask] == at.sum()
+        assert found.median[mask] == pytest.approx(median)
+        assert found.mad[mask] == pytest.approx(mad, rel=1e-4)
+        np.testing.assert_allclose(found.plane[mask], plane, atol=1e-6)
+        np.testing.assert_allclose(found.center[mask], [x[at].mean(), y[at].mean()])
+
+
+def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = testing.floor_and_people()
+    masks, results = split_masks(scene.masks(), 6), []
+    for threads in ("1", "3"):
+        monkeypatch.setenv("DIORAMA_THREADS", threads)
+        index, _, boundaries, _ = assign_layers(scene.disparity(), masks, scene.camera, ViewBox())
+        results.append((index.tobytes(), boundaries.parallax_px.tobytes()))
+    assert results[0] == results[1]
+
+
+def test_pieces_of_one_surface_unite_before_surfaces_of_one_depth_do() -> None:
+    scene = testing.floor_and_people()
+    masks = scene.masks()
+    noise = np.random.default_rng(0).standard_normal((240, 320)).astype(np.float32)
+    noise = cv2.GaussianBlur(noise, (0, 0), 3.2)
+    disparity = np.maximum(scene.disparity() + 0.01 * noise / noise.std(), 0).astype(np.float32)
+    index, _, _, report = assign_layers(
+        disparity,
+        split_masks(masks, 6),
+        scene.camera,
+        ViewBox(),
+        config=LayersConfig(max_layers=4),
+    )
+    assert report.num_layers == 4
+    assert adjusted_rand_index(index, masks.labels) > 0.85
+
+
+def test_a_mask_that_depth_tears_is_in_both_layers() -> None:
+    scene = testing.two_cards()
+    blind = Masks(np.zeros((240, 320), np.int32), np.zeros(1, np.int32))
+    index, ids, _, report = assign_layers(scene.disparity(), blind, scene.camera, ViewBox())
+    assert ids == [(0,), (0,), (0,)]
+    assert report.num_masks == 1
+    assert adjusted_rand_index(index, scene.masks().labels) == 1
+
+
+def test_a_speck_of_noise_parts_no_mask() -> None:
+    scene = testing.two_cards()
+    disparity = np.full((240, 320), 0.3, np.float32)
+    disparity[100:104, 100:106] = 1.0
+    blind = Masks(np.zeros((240, 320), np.int32), np.zeros(1, np.int32))
+    assert len(assign_layers(disparity, blind, scene.camera, ViewBox())[1]) == 1
+
+
 def test_a_slope_is_no_jump() -> None:
     camera = Camera.from_fov(100, 60)
     disparity = np.repeat(np.linspace(0.1, 0.9, 60, dtype=np.float32)[:, None], 100, 1)
@@ -191,7 +282,8 @@ def test_soft_edges_follow_the_true_matte(scene: testing.SyntheticScene) -> None
     band = (truth > 0) & (truth < 1)
     # Only edges that tear have a matte: the fronts of these scenes, but for feet on the floor.
     error = np.abs(front.rgba[..., 3] - truth)[band]
-    assert error.mean() < 0.13
+    hard = np.abs(np.isin(scene.masks().labels, front.mask_ids) - truth)[band]
+    assert error.mean() < 0.65 * hard.mean()
 
 
 def test_one_mask_is_one_opaque_layer() -> None:

@@ -55,6 +55,9 @@ DEPTH_MIX_WEIGHT = 0.5
 """Square pixels that a pixel of parallax between two clusters counts for, a pixel of the smaller
 one's side: sheets of one depth are easier to edit, but mixing depths apart tears nothing."""
 
+MIN_PIECE, MIN_PIECE_PX = 5e-4, 64
+"""Smaller pieces, as a share of the photo and in pixels, stay with their mask."""
+
 CYCLE_PX = 1e-3
 """Square pixels of parallax that sums of floats may leave where nothing contradicts."""
 
@@ -97,7 +100,7 @@ class Layer:
     hole: Mask
     """(H, W) bool: what the photo does not show and was filled."""
     mask_ids: tuple[int, ...]
-    """The masks it is made of."""
+    """The masks it is made of; one that depth tears right through is in several layers."""
 
 
 @dataclass(frozen=True)
@@ -248,16 +251,16 @@ def assign_layers(
     """
     check_disparity(disparity)
     check_labels(masks.labels, disparity)
-    rows = _rows_of(masks)
-    statistics = mask_statistics(disparity, masks, confidence=confidence)
+    per_px = disparity_per_px(camera, view_box)
+    rows, whole = _parted(disparity, _rows_of(masks), config.min_gap_px * per_px)
+    pieces = Masks(rows, np.arange(len(whole), dtype=np.int32))
+    statistics = mask_statistics(disparity, pieces, confidence=confidence)
     boundaries = mask_boundaries(disparity, rows, camera, view_box, min_gap_px=config.min_gap_px)
-    clusters, torn_px, num_cannot = _cluster(
-        statistics, boundaries, disparity_per_px(camera, view_box), config
-    )
-    order = np.empty(len(masks.ids), np.int32)
+    clusters, torn_px, num_cannot = _cluster(statistics, boundaries, per_px, config)
+    order = np.empty(len(whole), np.int32)
     for position, members in enumerate(clusters):
         order[members] = position
-    ids = [tuple(int(i) for i in masks.ids[np.sort(members)]) for members in clusters]
+    ids = [tuple(masks.ids[np.unique(whole[members])].tolist()) for members in clusters]
     report = LayersReport(len(masks.ids), len(clusters), num_cannot, torn_px)
     return order[rows], ids, boundaries, report
 
@@ -341,6 +344,72 @@ def _rows_of(masks: Masks) -> Labels:
     if np.array_equal(masks.ids, np.arange(len(masks.ids))):
         return masks.labels
     return np.searchsorted(masks.ids, masks.labels).astype(np.int32)
+
+
+def _parted(disparity: Disparity, rows: Labels, least: float) -> tuple[Labels, Array]:
+    """Part masks that depth tears right through: the pieces (H, W), and the mask of each.
+
+    A piece is what steps above `least` separate from the rest of its mask, if it is not tiny: such
+    a mask holds pieces of two surfaces, and a layer would stretch from one to the other.
+    """
+    num = int(rows.max()) + 1
+    whole = np.arange(num)
+    if not math.isfinite(least):
+        return rows, whole
+    below = _steps(disparity[1:], disparity[:-1], rows[1:], rows[:-1], least)
+    beside = _steps(disparity[:, 1:], disparity[:, :-1], rows[:, 1:], rows[:, :-1], least)
+    torn = np.bincount(rows[:-1][below], minlength=num)
+    torn += np.bincount(rows[:, :-1][beside], minlength=num)
+    smallest = max(MIN_PIECE_PX, round(MIN_PIECE * rows.size))
+    boxes = _boxes(rows, np.flatnonzero(torn >= math.sqrt(smallest)))
+    parted, owners = rows, [whole]
+    for mask, (top, left, bottom, right) in boxes:
+        box = (slice(top, bottom), slice(left, right))
+        inside = rows[box] == mask
+        # Pixels are linked by the cells between them, so that a cut has no width.
+        linked = np.zeros((2 * (bottom - top) - 1, 2 * (right - left) - 1), np.uint8)
+        linked[::2, ::2] = inside
+        linked[1::2, ::2] = inside[1:] & inside[:-1] & ~below[top : bottom - 1, left:right]
+        linked[::2, 1::2] = inside[:, 1:] & inside[:, :-1] & ~beside[top:bottom, left : right - 1]
+        parts = cv2.connectedComponents(linked, connectivity=4)[1][::2, ::2].astype(np.intp)
+        area = np.bincount(parts.ravel())
+        area[0] = 0
+        fresh = np.flatnonzero(area >= smallest)
+        fresh = fresh[fresh != np.argmax(area)]
+        if not len(fresh):
+            continue
+        names = np.full(len(area), mask, np.int32)
+        names[fresh] = sum(len(o) for o in owners) + np.arange(len(fresh))
+        parted = parted.copy() if parted is rows else parted
+        parted[box][inside] = names[parts[inside]]
+        owners.append(np.full(len(fresh), mask))
+    return parted, np.concatenate(owners)
+
+
+def _steps(one: Array, other: Array, row: Array, other_row: Array, least: float) -> Mask:
+    """Where two pictures differ by more than `least` though the mask is the same."""
+    return (cv2.absdiff(one, other) > least) & (row == other_row)
+
+
+def _boxes(rows: Labels, wanted: Array) -> list[tuple[int, tuple[int, int, int, int]]]:
+    """top, left, bottom, right of each wanted mask."""
+    if not len(wanted):
+        return []
+    height, width = rows.shape
+    begins = np.ones((height, width), bool)
+    np.not_equal(rows[:, 1:], rows[:, :-1], out=begins[:, 1:])
+    begin = np.flatnonzero(begins)
+    mask, y, x = rows.ravel()[begin], begin // width, begin % width
+    last = x + np.diff(begin, append=rows.size)
+    box = np.tile(np.array([height, width, 0, 0]), (int(mask.max()) + 1, 1))
+    for side, reduce, values in (
+        (0, np.minimum, y),
+        (1, np.minimum, x),
+        (2, np.maximum, y + 1),
+        (3, np.maximum, last),
+    ):
+        reduce.at(box[:, side], mask, values)
+    return [(int(k), tuple(box[k].tolist())) for k in wanted]
 
 
 def _jumps_along_rows(disparity: Disparity, rows: Labels) -> tuple[Array, Array, Array, Array]:
