@@ -9,9 +9,10 @@ Two masks A, B may share a layer if what parts them in disparity is no more than
 MAD is taken of the residuals to each mask's robust plane, so that a floor spanning the whole depth
 range scatters little, and pieces of one floor have no gap between them. `min_gap` is the disparity
 worth one pixel of parallax at the view box's limit; a jump along much of a shared boundary is a
-`cannot_link`. Clusters grow by complete linkage; where that leaves more than `max_layers`, the
-pairs whose union tears the least go on merging. No merge may close a cycle of who-occludes-whom, so
-that an order back to front exists.
+`cannot_link`. Clusters grow by complete linkage, closing no cycle of who-occludes-whom; where that
+leaves more than `max_layers`, the pairs go on merging whose union tears, mixes and turns around the
+least. Of cycles that remain, the weakest relation is left out, so that an order back to front
+exists. A mask that depth tears right through is parted first.
 """
 
 import math
@@ -100,7 +101,7 @@ class Layer:
     hole: Mask
     """(H, W) bool: what the photo does not show and was filled."""
     mask_ids: tuple[int, ...]
-    """The masks it is made of; one that depth tears right through is in several layers."""
+    """The masks it is made of; one that depth tears right through may be in several layers."""
 
 
 @dataclass(frozen=True)
