@@ -20,7 +20,8 @@ jump g from it, and recovers things thinner than the blur. G's width is measured
 - c and w are robust weights, found again from the residuals in every round.
 
 The surfaces replace the estimate near significant edges as far as they explain it, and nowhere
-else. References: Barron and Poole, "The Fast Bilateral Solver" (2016); Chen, Paris, Durand,
+else. Masks that miss an edge of the estimate are parted along it first: `diorama.mask_edges`.
+References: Barron and Poole, "The Fast Bilateral Solver" (2016); Chen, Paris, Durand,
 "Real-time edge-aware image processing with the bilateral grid" (2007).
 """
 
@@ -154,7 +155,8 @@ class Harmonised:
     """Depth that respects object boundaries."""
 
     disparity: Disparity
-    """(H, W) float32, canonical; its edges lie on mask edges."""
+    """(H, W) float32, canonical; its edges lie on mask edges, or on the photo's where masks have
+    none."""
     report: HarmoniseReport
 
 
@@ -168,6 +170,8 @@ def harmonise(
     initial: Disparity | None = None,
 ) -> Harmonised:
     """Move depth edges onto mask edges and sharpen them; leave everything else alone.
+
+    Edges that the masks miss are sharpened where the photo has them.
 
     Args:
         photo: at processing size.
@@ -193,7 +197,7 @@ def harmonise(
     if blur_px < SHARP_PX or scale <= 0:
         report = HarmoniseReport(0.0, 0.0, 0, 0.0, 0, 0.0)
         return Harmonised(disparity.copy(), report)
-    labels = part_masks(
+    parted = part_masks(
         labels,
         disparity,
         photo.rgb,
@@ -201,9 +205,11 @@ def harmonise(
         min_range=2 * config.min_jump * scale,
         confidence=confidence,
     )
-    fit = _fit_surfaces(labels, disparity, confidence, initial, scale, blur_px, config)
-    surface = mask_grid.slice_grid(fit.grid, labels, fit.surface, disparity)
-    flat = mask_grid.mark_jumps(labels, surface, fit.threshold)
+    fit = _fit_surfaces(
+        parted, parted is not labels, disparity, confidence, initial, scale, blur_px, config
+    )
+    surface = mask_grid.slice_grid(fit.grid, parted, fit.surface, disparity)
+    flat = mask_grid.mark_jumps(parted, surface, fit.threshold)
     half_px = max(0.35 * config.band * blur_px, 0.5)
     band_px = config.band * blur_px - half_px, config.band * blur_px + half_px + 1
     trusted = np.ones((1, 1), np.float32) if confidence is None else confidence
@@ -327,6 +333,7 @@ def _profiles(labels: Array, disparity: Disparity, reach: int) -> Array:
 
 def _fit_surfaces(
     labels: Array,
+    is_parted: bool,
     disparity: Disparity,
     confidence: Confidence | None,
     initial: Disparity | None,
@@ -343,7 +350,8 @@ def _fit_surfaces(
     if confidence is not None:
         certain = mask_grid.splat_again(grid, labels, np.ascontiguousarray(confidence))
         certainty = np.maximum(grid.see(certain), 1e-3)
-    inside = _inside(grid, blur_px)
+    tied = _tied(grid) if is_parted else np.zeros(len(grid.pairs), bool)
+    inside = _inside(grid, tied, blur_px)
     plane, is_sky = _fit_planes(grid, mean, inside * certainty, scale)
     surface = mean if initial is None else mask_grid.splat_again(grid, labels, initial)
     surface = np.where(is_sky, np.float32(0), surface)
@@ -354,7 +362,7 @@ def _fit_surfaces(
         certainty,
         np.float32(config.smoothness) * _floored(grid.right_share),
         np.float32(config.smoothness) * _floored(grid.down_share),
-        np.zeros(len(grid.pairs), np.float32),
+        np.float32(config.contrast) * tied,
         blur_px / spacing,
     )
     total, noise, residual = 0, NOISE_FLOOR * scale, 0.0
@@ -369,7 +377,7 @@ def _fit_surfaces(
         )
         total += iterations
         noise = _noise(target - fitted, inside, scale)
-        weights = _reweighted(grid, problem, surface, fitted, noise, scale, config)
+        weights = _reweighted(grid, problem, tied, surface, fitted, noise, scale, config)
     threshold = _threshold(noise, scale, config)
     jumps = np.abs(surface[grid.pairs[:, 0]] - surface[grid.pairs[:, 1]])
     return _Fit(
@@ -389,9 +397,16 @@ def _floored(share: Array) -> Array:
     return np.where(share > 0, share + np.float32(0.05), np.float32(0)).astype(np.float32)
 
 
-def _inside(grid: MaskGrid, blur_px: float) -> Array:
+def _tied(grid: MaskGrid) -> Array:
+    """(P,) bool: pairs of a side of a parted mask and what is left of it beyond the climb."""
+    a, b = grid.label[grid.pairs].T
+    return (a // 3 == b // 3) & ((a % 3 == 0) | (b % 3 == 0))
+
+
+def _inside(grid: MaskGrid, tied: Array, blur_px: float) -> Array:
     """(R, C) in 0..1: how far a node lies outside the blur of any mask edge."""
-    alone = (np.diff(grid.offset) == 1).reshape(grid.shape).astype(np.uint8)
+    alone = np.ones(grid.shape, np.uint8)
+    alone.ravel()[grid.nodes()[grid.pairs[~tied, 0]]] = 0
     if alone.all():
         return np.ones(grid.shape, np.float32)
     padded = cv2.copyMakeBorder(alone, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(1,))
@@ -450,6 +465,7 @@ def _threshold(noise: float, scale: float, config: HarmoniseConfig) -> float:
 def _reweighted(
     grid: MaskGrid,
     problem: GridProblem,
+    tied: Array,
     surface: Array,
     fitted: Array,
     noise: float,
@@ -461,6 +477,7 @@ def _reweighted(
     threshold = _threshold(noise, scale, config)
     jumps = np.abs(surface[grid.pairs[:, 0]] - surface[grid.pairs[:, 1]])
     accidental = 1 - _smoothstep(jumps, threshold, 2 * threshold)
+    accidental = np.where(tied, np.float32(1), accidental)
     return replace(
         problem,
         trust=problem.trust / (1 + ((problem.target - fitted) / (3 * noise)) ** 2),

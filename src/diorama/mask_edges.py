@@ -18,7 +18,7 @@ from diorama.kernels.watershed import flood_sides
 MAX_ACROSS = 640
 """Size of the long side of the picture that decisions are made on."""
 
-REACH = 2.5
+REACH = 3.0
 """Half width of a climb, in standard deviations of the blur."""
 
 EDGE_OVER_RAMP = 1.4
@@ -33,13 +33,13 @@ AGREEMENT, NEIGHBOURHOOD, DISSENT = 1.0, 12.0, 0.1
 masks where, within 12 blurs, less than this share of them disagrees: such masks are better
 than the estimate where both differ."""
 
-CORE = 0.15
+CORE = 0.2
 """Nearer than this to the lower or the upper end of the climb, a pixel's side is clear."""
 
 SHARPNESS = 4
 """How strongly the middle of the climb attracts the edge."""
 
-WALL_LEVELS, FLOOR_LEVELS = 10.0, 5.0
+WALL_LEVELS, FLOOR_LEVELS = 15.0, 5.0
 """What a mask's edge and no edge at all count beside the photo's, in 8-bit levels per pixel."""
 
 
@@ -63,7 +63,8 @@ def part_masks(
         confidence: (H, W) of the estimate in 0..1; edges below one half do not count.
 
     Returns:
-        (H, W) int32, `labels` itself if they miss nothing. No numbers are kept.
+        (H, W) int32: `labels` itself if they miss nothing; else as `flood_sides` numbers them, with
+        three numbers for each mask: what is left of it beyond climbs, its low and its high sides.
     """
     height, width = disparity.shape
     step = max(blur_px / 2, max(height, width) / MAX_ACROSS, 1)
