@@ -14,6 +14,10 @@ Metrics inside the hole: `psnr` (dB), `ssim` (Gaussian window 11, sigma 1.5), `t
 variation distance, 0..1, between the histograms of gradient magnitude and of Gabor energies at four
 orientations and two wavelengths; lower is better).
 
+A fourth group, `disparity`, fills disparity behind occluders of synthetic scenes, whose truth is
+exact: `rmse_px` and `worst_px` (in pixels of parallax at the default view box's limit) and `before`
+(share of the hole's pixels that come before the occluder).
+
     python benchmarks/fill.py --data DIR [--json FILE] [--quick]
 """
 
@@ -25,10 +29,12 @@ import cv2
 import numpy as np
 from common import Result, arguments, load_items, pick, psnr, read_rgb, read_truth
 
-from diorama.arrays import Array, Mask, Rgb
-from diorama.inpaint import FillTask
-from diorama.kernels.harmonic import nearest_values
+from diorama.arrays import Array, Disparity, Mask, Rgb
+from diorama.camera import Camera, ViewBox, disparity_per_px
+from diorama.inpaint import FillTask, fill_disparity
+from diorama.kernels.harmonic import nearest_values, solve_harmonic
 from diorama.models.exemplar import Exemplar
+from diorama.testing import Plane, Sphere, SyntheticScene, disc, rectangle, stripes
 
 SEED = 0
 MIXED_PX = 2
@@ -43,6 +49,12 @@ BIHARMONIC_TILE_PX = 96
 the large `photo` group: its means over all groups are not to be compared."""
 MIN_HOLE_PX = 50
 """Smaller holes say nothing."""
+
+DISPARITY_SIZE = (1280, 960)
+"""Width and height of the synthetic scenes."""
+REVEALED_PX = 40
+"""How far behind an occluder's outline disparity is filled."""
+GREY = stripes((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 1.0)
 
 
 @dataclass(frozen=True)
@@ -246,6 +258,79 @@ def _texture_energies(rgb: Rgb) -> list[Array]:
     return energies
 
 
+def disparity_scenes() -> dict[str, SyntheticScene]:
+    """Surfaces whose last one hides what must be filled."""
+    camera = Camera.from_fov(*DISPARITY_SIZE)
+    card = Plane((0, 0, 1), 1.0, GREY, rectangle(-0.2, -0.2, 0.15, 0.3))
+    round_card = Plane((0, 0, 1), 1.0, GREY, disc(0.05, 0.05, 0.22))
+    floor, wall = Plane((0, 1, 0), 0.5, GREY), Plane((0, 0, 1), 5.0, GREY)
+    return {
+        "floor": SyntheticScene((floor, card), camera),
+        "floor and wall": SyntheticScene((wall, floor, card), camera),
+        "standing on a floor": SyntheticScene(
+            (wall, floor, Plane((0, 0, 1), 2.0, GREY, rectangle(-0.3, -0.3, 0.2, 0.5))), camera
+        ),
+        "slanted wall": SyntheticScene((Plane((0.6, 0.2, 1), 3.0, GREY), card), camera),
+        "steep wall": SyntheticScene((Plane((1.2, 0, 1), 3.0, GREY), round_card), camera),
+        "corner": SyntheticScene(
+            (Plane((0.8, 0, 1), 3.0, GREY), Plane((-0.8, 0, 1), 3.0, GREY), round_card), camera
+        ),
+        "curved": SyntheticScene((wall, Sphere((0.0, 0.0, 3.0), 1.4, GREY), round_card), camera),
+        "curved and steep": SyntheticScene(
+            (wall, Sphere((-0.7, 0.2, 2.6), 1.3, GREY), card), camera
+        ),
+    }
+
+
+def add_disparity_rows(result: Result) -> None:
+    for name, scene in disparity_scenes().items():
+        seen = scene.disparity()
+        truth = SyntheticScene(scene.surfaces[:-1], scene.camera).disparity()
+        occluder = scene.masks().labels == len(scene.surfaces) - 1
+        inside_px = cv2.distanceTransform(occluder.astype(np.uint8), cv2.DIST_L2, 5)
+        hole = occluder & (inside_px <= REVEALED_PX)
+        per_px = disparity_per_px(scene.camera, ViewBox())
+        for method, fill in DISPARITY_METHODS.items():
+            filled = fill(seen, ~occluder, hole)
+            error_px = np.abs(filled - truth)[hole] / per_px
+            metrics = {
+                "rmse_px": float(np.sqrt(np.square(error_px).mean())),
+                "worst_px": float(error_px.max()),
+                "before": float((filled > seen)[hole].mean()),
+            }
+            result.add(name, method, {f"disparity.{key}": v for key, v in metrics.items()})
+
+
+def plane_and_rest(disparity: Disparity, known: Mask, hole: Mask) -> Disparity:
+    return fill_disparity(disparity, known, hole, upper=disparity)
+
+
+def harmonic_only(disparity: Disparity, known: Mask, hole: Mask) -> Disparity:
+    filled = disparity.copy()
+    filled[hole] = solve_harmonic(disparity[..., None], known, hole)[:, 0]
+    return filled
+
+
+def telea_disparity(disparity: Disparity, known: Mask, hole: Mask) -> Disparity:
+    del hole  # as for colours, the occluder is unknown, too
+    steps = 65535 / float(disparity.max())  # OpenCV's filling of floats looks under the mask
+    whole = np.where(known, np.rint(disparity * steps), 0).astype(np.uint16)
+    filled = cv2.inpaint(whole, (~known).astype(np.uint8), 5, cv2.INPAINT_TELEA)
+    return (filled / steps).astype(np.float32)
+
+
+def nearest_disparity(disparity: Disparity, known: Mask, hole: Mask) -> Disparity:
+    del hole
+    return nearest_values(disparity, known)
+
+
+DISPARITY_METHODS = {
+    "diorama": plane_and_rest,
+    "harmonic without plane": harmonic_only,
+    "opencv-telea": telea_disparity,
+    "edge-stretching": nearest_disparity,
+}
+
 METHODS = {
     "diorama": fill_exemplar,
     "opencv-telea": fill_telea,
@@ -267,6 +352,7 @@ def main() -> None:
             scores = score(case, fill(case.task))
             grouped = {f"{case.group}.{metric}": value for metric, value in scores.items()}
             result.add(case.item, name, {**scores, **grouped})
+    add_disparity_rows(result)
     result.finish(args)
 
 

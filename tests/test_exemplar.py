@@ -5,6 +5,7 @@ from diorama.errors import InputError
 from diorama.inpaint import FillTask
 from diorama.kernels.harmonic import solve_harmonic
 from diorama.kernels.patchmatch import FRAME, PatchImage, match_patches, vote_patches
+from diorama.models import exemplar
 from diorama.models.exemplar import Exemplar
 
 MAGENTA = np.array([1, 0, 1], np.float32)
@@ -78,6 +79,17 @@ class TestContract:
             monkeypatch.setenv("DIORAMA_THREADS", threads)
             results.append([r.tobytes() for r in Exemplar().inpaint(tasks, seed=4)])
         assert results[0] == results[1] == results[2]
+
+    def test_threads_that_share_one_hole_make_the_same_bytes(self, monkeypatch):
+        monkeypatch.setattr(exemplar, "LARGE_HOLE_PX", 100)
+        monkeypatch.setattr(exemplar, "RUN_PX", 64)
+        task = one_sided(noise(60, 120), width=25)
+        results = []
+        for threads in "1", "3":
+            monkeypatch.setenv("DIORAMA_THREADS", threads)
+            results.append(fill(task).tobytes())
+        monkeypatch.setattr(exemplar, "LARGE_HOLE_PX", task.hole.size)
+        assert results[0] == results[1] == fill(task).tobytes()
 
     def test_another_seed_searches_elsewhere(self):
         task = one_sided(noise())

@@ -136,6 +136,18 @@ class TestFillDisparity:
         filled = fill_disparity(np.where(hole, 0, truth).astype(np.float32), ~hole, hole)
         assert np.abs(filled - truth).max() < 1e-4
 
+    def test_floor_and_wall_behind_one_object_have_planes_of_their_own(self):
+        _, y = grid(400, 500)
+        truth = np.maximum(0.1, 0.1 + 0.002 * (y - 200)).astype(np.float32)  # a wall, then a floor
+        x, _ = grid(400, 500)
+        occluder = (np.abs(x - 250) < 100) & (np.abs(y - 200) < 150)
+        edge = (np.abs(x - 250) < 80) & (np.abs(y - 200) < 130)
+        hole = occluder & ~edge  # known on its outer side only
+        filled = fill_disparity(np.where(occluder, 1, truth).astype(np.float32), ~occluder, hole)
+        error = np.abs(filled - truth)[hole]
+        assert np.sqrt(np.square(error).mean()) < 3e-3  # one plane: 7e-3
+        assert np.median(error) < 1e-4
+
     def test_is_never_nearer_than_the_occluder_nor_behind_infinity(self):
         x, _ = grid(40, 100)
         slope = np.maximum(0.5 - 0.01 * x, 0).astype(np.float32)
