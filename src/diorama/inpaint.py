@@ -301,6 +301,8 @@ def _slopes_at(
     piece_of = np.searchsorted(pieces, piece(row, column, part))
     enough = np.bincount(piece_of, minlength=pieces.size) >= MIN_SAMPLES
     own = _robust_slopes(piece_of, x, y, value, pieces.size)
+    if enough.all():
+        return own[piece_at]
     shared = _robust_slopes(part, x, y, value, count)
     return np.where(enough[piece_at, None], own[piece_at], shared[at])
 
