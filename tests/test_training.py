@@ -1,0 +1,126 @@
+"""How the embedded network is made: exact scenes, samples from seeds, training that resumes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.scenes import meshes
+from training.scenes.meshes import transform
+from training.scenes.raster import Eye, draw
+from training.scenes.sample import make_sample, occlusion_edges
+from training.scenes.textures import Textures, make_textures
+from training.scenes.world import Light, Material, Sky, World
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def textures() -> Textures:
+    return make_textures(0)
+
+
+def drawn(world: World, textures: Textures, eye: Eye):
+    light = Light(np.array([0, 0, 1.0]), np.ones(3), False, np.full(3, 0.5), np.full(3, 0.2))
+    sky = Sky(np.array([0.2, 0.4, 0.9]), np.full(3, 0.8), int(textures.families["clouds"][0]), 0.0)
+    return draw(world.triangles(), eye, light, sky, textures)
+
+
+class TestRaster:
+    def test_a_floor_has_the_depth_of_a_floor(self, textures: Textures):
+        world = World()
+        # Its corners lie behind the camera and far outside the frame.
+        world.add(meshes.quad((-99, -99, 0), (99, -99, 0), (99, 99, 0), (-99, 99, 0)), Material(0))
+        eye = Eye.looking(np.array([0.0, 0.0, 1.5]), 0.3, -0.4, 0.0, 50.0, (48, 64))
+        seen = drawn(world, textures, eye)
+        y = np.arange(48) + 0.5
+        # A ray's slope below the horizon over the camera's height is the disparity.
+        expected = (np.sin(0.4) + (y - 24) / 50 * np.cos(0.4)) / 1.5
+        visible = expected > 0.02
+        np.testing.assert_allclose(
+            seen.disparity[visible], expected[visible, None].repeat(64, 1), atol=1e-5
+        )
+        up = np.array([0, -np.cos(0.4), -np.sin(0.4)])
+        np.testing.assert_allclose(seen.normal[-1, 5], up, atol=1e-5)
+
+    def test_a_ball_in_front_of_a_wall(self, textures: Textures):
+        world = World()
+        world.add(meshes.quad((-9, 5, -9), (9, 5, -9), (9, 5, 9), (-9, 5, 9)), Material(0))
+        ball = transform((0, 3, 0), scale=0.5)
+        world.add(meshes.sphere(40), Material(0, person=True), ball)
+        eye = Eye.looking(np.zeros(3), 0.0, 0.0, 0.0, 60.0, (48, 64))
+        seen = drawn(world, textures, eye)
+        assert seen.disparity[24, 32] == pytest.approx(1 / 2.5, rel=0.01)
+        assert seen.disparity[2, 2] == pytest.approx(1 / 5, rel=1e-4)
+        inside = seen.instance == 2
+        # Where rays touch it: a disc of radius f tan(asin(r / z)).
+        assert inside.sum() == pytest.approx(np.pi * (60 * np.tan(np.arcsin(1 / 6))) ** 2, rel=0.03)
+        assert seen.person.sum() == pytest.approx(inside.sum(), rel=0.05)
+        edges = occlusion_edges(seen.disparity, seen.instance)
+        rim = inside & ~(np.roll(inside, 1, 0) & np.roll(inside, -1, 0))
+        assert edges[rim].all()
+        assert not edges[24, 32]
+
+    def test_shadows_fall_away_from_the_light(self, textures: Textures):
+        world = World()
+        white = Material(int(textures.families["plain"][0]), contrast=0.0)
+        world.add(meshes.quad((-4, -1, 0), (4, -1, 0), (4, 9, 0), (-4, 9, 0)), white)
+        world.add(meshes.box(0.5, 0.5, 1), white, transform((0, 3, 0)))
+        light = Light(
+            np.array([0.6, 0, 0.8]), np.ones(3), False, np.full(3, 0.1), np.full(3, 0.1), 0.5
+        )
+        sky = Sky(np.ones(3), np.ones(3), 0, 0.0)
+        eye = Eye.looking(np.array([0.0, -1.0, 3.0]), 0.0, -0.6, 0.0, 50.0, (48, 64))
+        seen = draw(world.triangles(), eye, light, sky, textures)
+        floor = np.where(seen.instance == 1, seen.rgb.mean(-1), np.nan)
+        lit = np.nanmedian(floor)
+        dark = floor < 0.5 * lit
+        assert dark.sum() > 10
+        assert np.nonzero(dark)[1].mean() < 31  # to the left of the box: the sun is right
+
+
+class TestSamples:
+    def test_the_same_seed_makes_the_same_sample(self, textures: Textures):
+        first, again = (make_sample(5, textures, (48, 64)) for _ in range(2))
+        other = make_sample(6, textures, (48, 64))
+        for name in ("photo", "disparity", "normal", "edges", "person", "instance"):
+            np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
+        assert (first.photo != other.photo).any()
+
+    @pytest.mark.parametrize("seed", range(12))
+    def test_every_sample_is_whole(self, textures: Textures, seed: int):
+        sample = make_sample(seed, textures, (48, 64))
+        assert sample.photo.shape == (48, 64, 3)
+        assert sample.photo.std() > 3
+        assert np.isfinite(sample.disparity).all()
+        assert (sample.disparity >= 0).all()
+        length = np.linalg.norm(sample.normal, axis=-1)
+        np.testing.assert_allclose(length[sample.disparity > 0], 1, atol=1e-3)
+        assert sample.edges.any()
+        assert ((sample.person >= 0) & (sample.person <= 1)).all()
+
+
+def run(module: str, *args: object) -> None:
+    command = [sys.executable, "-m", module, *map(str, args)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_training_goes_on_where_it_stopped(tmp_path: Path):
+    torch = pytest.importorskip("torch")
+    run("training.pool", "--out", tmp_path / "pool", "--count", 24, "--jobs", 2, "--rows", 64)
+    options = ["--pool", tmp_path / "pool", "--batch", 4, "--area", 4096]
+    options += ["--every", 2, "--validation", 8]
+    run("training.train", *options, "--out", tmp_path / "whole", "--steps", 4)
+    run("training.train", *options, "--out", tmp_path / "parts", "--steps", 4, "--stop", 2)
+    run("training.train", *options, "--out", tmp_path / "parts", "--steps", 4)
+    whole, parts = (
+        torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("whole", "parts")
+    )
+    assert whole["step"] == parts["step"] == 4
+    for name, values in whole["net"].items():
+        torch.testing.assert_close(parts["net"][name], values, msg=name)
+    assert len((tmp_path / "parts" / "log.csv").read_text().splitlines()) == 3

@@ -1,0 +1,1 @@
+"""How the embedded network is made; not part of the installed package."""

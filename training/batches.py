@@ -1,0 +1,153 @@
+"""Batches: crops of the pool's samples and of real pictures, mirrored and recoloured."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from diorama.arrays import Array
+from training.pool import DISPARITY, EDGES, NORMAL, PERSON, Pool, open_pool
+from training.real import RealDepth, read_folder
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """How batches are made."""
+
+    size: int = 16
+    area: int = 192 * 256
+    """Pixels of a crop; its sides are multiples of 32."""
+    real: float = 0.12
+    """Share of measured pictures."""
+    validation: int = 256
+    """Samples at the pool's end that training never sees."""
+
+
+class Batches(IterableDataset[dict[str, Tensor]]):
+    """Endless batches; the same ones for the same seed, step by step."""
+
+    def __init__(
+        self,
+        pool: Path,
+        train: Path | None,
+        config: BatchConfig,
+        *,
+        seed: int,
+        first: int,
+        last: int,
+    ) -> None:
+        self.pool, self.train, self.config = pool, train, config
+        self.seed, self.first, self.last = seed, first, last
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        """Yield the batches of steps `first` to `last`."""
+        cv2.setNumThreads(1)
+        info = get_worker_info()
+        part, parts = (info.id, info.num_workers) if info else (0, 1)
+        pool = open_pool(self.pool)
+        count = int(np.flatnonzero(pool.done)[-1]) + 1 - self.config.validation
+        usable = np.flatnonzero(pool.done[:count])
+        depth = read_folder(self.train).depth if self.train else []
+        real = [picture for picture in depth if not picture.held_out]
+        for step in range(self.first + part, self.last, parts):
+            random = np.random.default_rng([self.seed, step])
+            shape = _shape(random, self.config.area)
+            samples = []
+            for _ in range(self.config.size):
+                if real and random.random() < self.config.real:
+                    source = from_real(real[int(random.integers(len(real)))])
+                else:
+                    source = from_pool(pool, int(random.choice(usable)))
+                samples.append(augment(random, source, shape))
+            yield stack(samples)
+
+
+def _shape(random: np.random.Generator, area: int) -> tuple[int, int]:
+    """Rows and columns: 3 to 4, square, 4 to 3 or 16 to 9."""
+    ratio = random.choice([4 / 3, 4 / 3, 1.0, 3 / 4, 16 / 9])
+    rows = max(64, round((area / ratio) ** 0.5 / 32) * 32)
+    return rows, max(64, round(area / rows / 32) * 32)
+
+
+def from_pool(pool: Pool, index: int) -> dict[str, Array]:
+    """A sample as float32 arrays."""
+    arrays = {name: np.array(values[index]) for name, values in pool.arrays.items()}
+    return {
+        "photo": arrays["photo"],
+        "disparity": arrays["disparity"][..., 0].astype(np.float32),
+        "normal": arrays["normal"].astype(np.float32) / 127,
+        "person": arrays["person"][..., 0].astype(np.float32) / 255,
+        "edges": arrays["edges"][..., 0].astype(np.float32),
+        "known": arrays["known"][..., 0],
+    }
+
+
+def from_real(picture: RealDepth) -> dict[str, Array]:
+    """A measured picture as a sample that knows disparity only."""
+    known = np.isfinite(picture.disparity)
+    shape = known.shape
+    return {
+        "photo": picture.photo,
+        "disparity": np.where(known, picture.disparity, 0).astype(np.float32),
+        "normal": np.zeros((*shape, 3), np.float32),
+        "person": np.zeros(shape, np.float32),
+        "edges": np.zeros(shape, np.float32),
+        "known": np.where(known, np.uint8(DISPARITY), np.uint8(0)),
+    }
+
+
+def augment(
+    random: np.random.Generator, sample: dict[str, Array], shape: tuple[int, int]
+) -> dict[str, Array]:
+    """A crop of this shape, perhaps mirrored, with other colours and sharpness."""
+    height, width = sample["photo"].shape[:2]
+    rows, columns = shape
+    largest = min(height / rows, width / columns)
+    scale = largest * random.uniform(0.6, 1.0)
+    h, w = int(rows * scale), int(columns * scale)
+    top, left = int(random.integers(0, height - h + 1)), int(random.integers(0, width - w + 1))
+    out = {}
+    for name, values in sample.items():
+        exact = name in ("disparity", "normal", "known")
+        how = cv2.INTER_NEAREST if exact else (cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR)
+        part = np.ascontiguousarray(values[top : top + h, left : left + w])
+        out[name] = cv2.resize(part, (columns, rows), interpolation=how)
+    if random.random() < 0.5:
+        out = {name: np.ascontiguousarray(values[:, ::-1]) for name, values in out.items()}
+        out["normal"][..., 0] *= -1
+    photo = out["photo"].astype(np.float32) / 255
+    photo = np.clip(photo, 0, 1) ** random.uniform(0.7, 1.4)
+    photo *= random.uniform(0.85, 1.15, 3).astype(np.float32)
+    if random.random() < 0.15:
+        photo = cv2.GaussianBlur(photo, (0, 0), random.uniform(0.4, 1.5))
+    if random.random() < 0.3:
+        photo += random.normal(0, random.uniform(0, 0.05), photo.shape).astype(np.float32)
+    if random.random() < 0.08:
+        photo = np.repeat(photo.mean(-1, keepdims=True), 3, -1)
+    out["photo"] = np.clip(photo, 0, 1)
+    return out
+
+
+def stack(samples: list[dict[str, Array]]) -> dict[str, Tensor]:
+    """Samples as one batch, channels first, with a mask for each truth."""
+
+    def field(name: str) -> Tensor:
+        return torch.from_numpy(np.stack([sample[name] for sample in samples]))
+
+    known = field("known")
+    return {
+        "photo": field("photo").permute(0, 3, 1, 2).contiguous(),
+        "disparity": field("disparity"),
+        "normal": field("normal").permute(0, 3, 1, 2).contiguous(),
+        "person": field("person"),
+        "edges": field("edges"),
+        "known_disparity": (known & DISPARITY) > 0,
+        "known_normal": ((known & NORMAL) > 0) & (field("normal").abs().sum(-1) > 0.5),
+        "known_person": (known & PERSON) > 0,
+        "known_edges": (known & EDGES) > 0,
+    }

@@ -1,0 +1,218 @@
+"""Train the embedded network; stops and goes on wherever it was.
+
+    python -m training.train --pool POOL --train DIR --out RUN [--steps 60000] [--minutes 9]
+
+The run's folder holds ``last.pt`` (everything needed to go on), ``best.pt`` (averaged weights),
+``log.csv``, TensorBoard's files, and contact sheets of predictions on the photos of `--photos`.
+"""
+
+import argparse
+import csv
+import math
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from diorama.arrays import Array
+from diorama.models.nets.embedded import build
+from training.batches import BatchConfig, Batches, augment, from_pool, from_real, stack
+from training.losses import match, total
+from training.pool import open_pool
+from training.real import read_folder
+
+
+def main() -> None:
+    """Train."""
+    args = arguments()
+    torch.manual_seed(args.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    net = build().to(device)
+    average = build().to(device)
+    average.load_state_dict(net.state_dict())
+    decayed = [p for p in net.parameters() if p.ndim > 1]
+    plain = [p for p in net.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=args.rate, betas=(0.9, 0.99))
+    step, best = 0, math.inf
+    last = args.out / "last.pt"
+    if last.exists():
+        state = torch.load(last, map_location=device, weights_only=True)
+        net.load_state_dict(state["net"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, best = state["step"], state["best"]
+    args.out.mkdir(parents=True, exist_ok=True)
+    config = BatchConfig(size=args.batch, area=args.area, validation=args.validation)
+    batches = Batches(args.pool, args.train, config, seed=args.seed, first=step, last=args.steps)
+    loader = DataLoader(
+        batches, batch_size=None, num_workers=args.workers, pin_memory=device.type == "cuda"
+    )
+    begin, said = time.monotonic(), {}
+    for batch in loader:
+        rate = schedule(step, args.steps) * args.rate
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        truth = {name: values.to(device, non_blocking=True) for name, values in batch.items()}
+        photo = truth.pop("photo")
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            outputs = net(photo)
+        losses = total(outputs.float(), truth)
+        loss = torch.stack(list(losses.values())).sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 2.0)
+        optimizer.step()
+        step += 1
+        follow(average, net, min(0.999, (1 + step) / (10 + step)))
+        for name, value in losses.items():
+            said[name] = said.get(name, 0.0) + value.detach()
+        ends = step in (args.stop, args.steps) or time.monotonic() - begin > 60 * args.minutes
+        if step % args.every == 0 or ends:
+            row = {name: float(value) / args.every for name, value in said.items()}
+            row |= validate(average, args.pool, args.train, config, device)
+            row |= {"step": step, "rate": rate, "seconds": time.monotonic() - begin}
+            said.clear()
+            log(args.out / "log.csv", row)
+            score = row["val_pool"] + row.get("val_real", 0.0)
+            if score < best:
+                best = score
+                save(args.out / "best.pt", {"net": average.state_dict(), "step": step})
+            if args.photos:
+                sheet = contact_sheet(average, args.photos, device)
+                cv2.imwrite(str(args.out / f"sheet_{step:06d}.jpg"), sheet[..., ::-1])
+            state = {
+                "net": net.state_dict(),
+                "average": average.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": step,
+                "best": best,
+            }
+            save(last, state)
+        if ends:
+            break
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pool", type=Path, required=True)
+    parser.add_argument("--train", type=Path, help="folder of real pictures (index.jsonl)")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--photos", type=Path, help="folder of photos for the contact sheet")
+    parser.add_argument("--steps", type=int, default=60_000)
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop after so many")
+    parser.add_argument("--stop", type=int, help="stop at this step, to go on later")
+    parser.add_argument("--every", type=int, default=500, help="steps between validations")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--area", type=int, default=192 * 256, help="pixels of a crop")
+    parser.add_argument("--validation", type=int, default=256, help="samples kept for it")
+    parser.add_argument("--rate", type=float, default=2e-3, help="largest learning rate")
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def schedule(step: int, steps: int) -> float:
+    """Up over the first 2 %, then down along a cosine."""
+    warm = max(1, min(1000, steps // 50))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(1, steps - warm)) + 1e-3
+
+
+@torch.no_grad()
+def follow(average: nn.Module, net: nn.Module, keep: float) -> None:
+    """Move the averaged weights towards the network's."""
+    for mine, own in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
+        if mine.dtype.is_floating_point:
+            mine.lerp_(own, 1 - keep)
+        else:
+            mine.copy_(own)
+
+
+@torch.no_grad()
+def validate(
+    net: nn.Module, pool: Path, train: Path | None, config: BatchConfig, device: torch.device
+) -> dict[str, float]:
+    """Mean relative disparity error on samples and real pictures that training never sees."""
+    net.eval()
+    opened = open_pool(pool)
+    last = int(np.flatnonzero(opened.done)[-1]) + 1
+    kept = [
+        from_pool(opened, index)
+        for index in range(last - config.validation, last)
+        if opened.done[index]
+    ]
+    groups = {"val_pool": kept[:128]}
+    if train:
+        groups["val_real"] = [from_real(p) for p in read_folder(train).depth if p.held_out]
+    found = {}
+    for name, samples in groups.items():
+        errors = []
+        for k in range(0, len(samples), 16):
+            random = np.random.default_rng(k)
+            batch = stack([augment(random, sample, (192, 256)) for sample in samples[k : k + 16]])
+            batch = {key: values.to(device) for key, values in batch.items()}
+            outputs = net(batch["photo"])
+            aligned, _ = match(outputs[:, 0], batch["disparity"], batch["known_disparity"])
+            errors += relative_error(aligned, batch["disparity"], batch["known_disparity"])
+        found[name] = float(np.mean(errors))
+    return found
+
+
+def relative_error(aligned: Tensor, target: Tensor, known: Tensor) -> list[float]:
+    """Of each picture that knows any disparity."""
+    floor = 0.2 * (target * known).sum((1, 2)) / known.sum((1, 2)).clamp(min=1)
+    error = (aligned - target).abs() / (target + floor[:, None, None])
+    mean = (error * known).sum((1, 2)) / known.sum((1, 2)).clamp(min=1)
+    return mean[known.flatten(1).any(1)].tolist()
+
+
+@torch.no_grad()
+def contact_sheet(net: nn.Module, photos: Path, device: torch.device) -> Array:
+    """Photo, disparity, normals, people and edges of every photo in a folder, row by row."""
+    net.eval()
+    rows = []
+    for path in sorted(photos.iterdir()):
+        picture = cv2.imread(str(path))
+        if picture is None:
+            continue
+        picture = cv2.resize(picture, (256, 192), interpolation=cv2.INTER_AREA)[..., ::-1]
+        photo = torch.from_numpy(np.ascontiguousarray(picture)).to(device)
+        out = net(photo.permute(2, 0, 1)[None].float() / 255)[0].float().cpu().numpy()
+        low, high = np.percentile(out[0], [1, 99])
+        normal = out[1:4] / np.maximum(np.linalg.norm(out[1:4], axis=0), 1e-6)
+        grey = [np.clip((out[0] - low) / max(high - low, 1e-6), 0, 1)]
+        grey += [1 / (1 + np.exp(-out[k])) for k in (4, 5)]
+        panels = [np.repeat(g[..., None], 3, -1) for g in grey]
+        panels.insert(1, 0.5 - 0.5 * normal.transpose(1, 2, 0))
+        rows.append(
+            np.concatenate([picture, *(np.rint(255 * p).astype(np.uint8) for p in panels)], 1)
+        )
+    return np.concatenate(rows)
+
+
+def log(path: Path, row: dict[str, float]) -> None:
+    """Append to the table."""
+    fresh = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        if fresh:
+            writer.writeheader()
+        writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
+
+
+def save(path: Path, state: dict[str, object]) -> None:
+    """Write beside, then rename."""
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    part.replace(path)
+
+
+if __name__ == "__main__":
+    main()
