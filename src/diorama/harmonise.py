@@ -74,8 +74,8 @@ and profiles along these."""
 MIN_PROFILES = 10
 """Fewer tell nothing; the estimate then has no edge to sharpen."""
 
-MAX_NODES_ACROSS, MAX_SPACING_PX = 320, 16
-"""Node spacing follows the blur between long side / 480 (at least 2 px) and 16 px: finer only costs
+MAX_NODES_ACROSS, MAX_SPACING_PX = 256, 16
+"""Node spacing follows the blur between long side / 256 (at least 2 px) and 16 px: finer only costs
 time, coarser loses shape."""
 
 NOISE_FLOOR = 0.002

@@ -15,8 +15,8 @@ import triton.language as tl
 
 from diorama.kernels._triton import launching_on
 
-ITERATIONS = 8
-"""Holes of photos need 7 at a tolerance of 3e-5."""
+ITERATIONS = 7
+"""They leave an error below 1e-4 of the values' range in a ring 40 px wide and 2,100 px around."""
 
 ROWS, COLUMNS = 8, 32
 """A tile."""
