@@ -5,7 +5,7 @@ import numpy as np
 from diorama.arrays import AnyArray, is_tensor
 from diorama.runtime import run_bands
 
-MASKS_PER_TASK = 16
+MASKS_PER_TASK = 8
 
 
 def mask_statistics(

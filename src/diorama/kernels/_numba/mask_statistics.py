@@ -62,7 +62,7 @@ def summarise(
         mad[mask] = _weighted_median(residual, weights, weighted)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, fastmath=True)
 def _robust_plane(x, y, values, weights):
     """Fit a x + b y + c by iteratively re-weighted least squares (Geman-McClure weights)."""
     a = b = c = 0.0
