@@ -3,7 +3,7 @@
     python -m training.train --pool POOL --train DIR --out RUN [--steps 60000] [--minutes 9]
 
 The run's folder holds ``last.pt`` (everything needed to go on), ``best.pt`` (averaged weights),
-``log.csv``, TensorBoard's files, and contact sheets of predictions on the photos of `--photos`.
+``log.csv`` and contact sheets of predictions on the photos of `--photos`.
 """
 
 import argparse
