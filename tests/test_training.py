@@ -63,6 +63,14 @@ class TestRaster:
         assert edges[rim].all()
         assert not edges[24, 32]
 
+    def test_what_ends_before_a_pixels_centre_does_not_cover_it(self, textures: Textures):
+        eye = Eye.looking(np.zeros(3), 0.0, 0.0, 0.0, 60.0, (48, 64))
+        # Its right side, 3 m away, lies a tenth of a pixel right of the frame's left side.
+        right = (0.1 - 32) / 60 * 3
+        world = World()
+        world.add(meshes.quad((-9, 3, -9), (right, 3, -9), (right, 3, 9), (-9, 3, 9)), Material(0))
+        assert not drawn(world, textures, eye).instance.any()
+
     def test_shadows_fall_away_from_the_light(self, textures: Textures):
         world = World()
         white = Material(int(textures.families["plain"][0]), contrast=0.0)

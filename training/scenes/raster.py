@@ -193,6 +193,16 @@ def _visible(
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
+def _positive(slope, offset, low, high):
+    """Where in low..high slope x + offset is not negative; high is -1 if it is nowhere."""
+    if slope > 0:
+        return max(low, -offset / slope), high
+    if slope < 0:
+        return low, min(high, -offset / slope)
+    return low, high if offset >= 0 else -1.0
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
 def _fill(corners, weights, uv, flags, pixels, value, found, inverse):
     height, width = value.shape
     for t in range(corners.shape[0]):
@@ -236,27 +246,11 @@ def _fill(corners, weights, uv, flags, pixels, value, found, inverse):
         for y in range(first, last):
             py = y + 0.5
             r0, r1, r2 = c0y * py + c0z, c1y * py + c1z, c2y * py + c2z
-            # Where each is positive along the row.
-            low_x, high_x = float(begin), float(end)
-            if c0x > 0:
-                low_x = max(low_x, -r0 / c0x)
-            elif c0x < 0:
-                high_x = min(high_x, -r0 / c0x)
-            elif r0 < 0:
-                continue
-            if c1x > 0:
-                low_x = max(low_x, -r1 / c1x)
-            elif c1x < 0:
-                high_x = min(high_x, -r1 / c1x)
-            elif r1 < 0:
-                continue
-            if c2x > 0:
-                low_x = max(low_x, -r2 / c2x)
-            elif c2x < 0:
-                high_x = min(high_x, -r2 / c2x)
-            elif r2 < 0:
-                continue
-            for x in range(max(begin, math.ceil(low_x - 0.5)), min(end, int(high_x - 0.5) + 1)):
+            low_x, high_x = _positive(c0x, r0, float(begin), float(end))
+            low_x, high_x = _positive(c1x, r1, low_x, high_x)
+            low_x, high_x = _positive(c2x, r2, low_x, high_x)
+            begin_x = max(begin, math.ceil(low_x - 0.5))
+            for x in range(begin_x, min(end, math.floor(high_x - 0.5) + 1)):
                 px = x + 0.5
                 b0, b1, b2 = c0x * px + r0, c1x * px + r1, c2x * px + r2
                 v = b0 * q0 + b1 * q1 + b2 * q2
