@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from diorama.arrays import Array
-from training.pool import DISPARITY, EDGES, NORMAL, PERSON, Pool, open_pool
+from training.pool import Pool, open_pool
 from training.real import RealDepth, read_folder
+from training.scenes.sample import DISPARITY, EDGES, NORMAL, PERSON
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import numpy as np
 from diorama.arrays import Array
 from training.real import Folder, read_folder
 from training.scenes.composites import add_people, people_over_photo
-from training.scenes.sample import Sample, make_sample
+from training.scenes.sample import DISPARITY, EDGES, NORMAL, PERSON, Sample, make_sample
 from training.scenes.textures import Textures, make_textures
 
 TEXTURE_SETS = 8
@@ -34,9 +34,6 @@ FIELDS: dict[str, tuple[type, int]] = {
     "known": (np.uint8, 1),
 }
 """What is kept of a sample: dtype and channels. Disparity is divided by its 99th percentile."""
-
-DISPARITY, NORMAL, PERSON, EDGES = 1, 2, 4, 8
-"""Bits of `known`: which truths hold at a pixel."""
 
 
 @dataclass(frozen=True)

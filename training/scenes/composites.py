@@ -7,10 +7,7 @@ import numpy as np
 
 from diorama.arrays import Array
 from training.real import Cutout, Folder
-from training.scenes.sample import Sample, occlusion_edges
-
-PERSON_KNOWN, EDGES_KNOWN = 4, 8
-"""As in `training.pool`."""
+from training.scenes.sample import EDGES, PERSON, Sample, occlusion_edges
 
 
 def add_people(random: np.random.Generator, sample: Sample, folder: Folder) -> Sample:
@@ -67,8 +64,8 @@ def people_over_photo(
     edges = cv2.morphologyEx(solid, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     # Inside and behind, the photo may have edges of its own that nobody knows.
     near = cv2.dilate(edges, np.ones((5, 5), np.uint8)) > 0
-    known = np.full(size, PERSON_KNOWN, np.uint8)
-    known[near] |= EDGES_KNOWN
+    known = np.full(size, PERSON, np.uint8)
+    known[near] |= EDGES
     sample = Sample(
         np.rint(photo).astype(np.uint8),
         np.zeros(size, np.float32),

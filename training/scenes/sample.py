@@ -13,6 +13,9 @@ from training.scenes.worlds import make_view
 EDGE_RATIO = 1.06
 """Neighbours whose depths differ by more than this factor have an occlusion edge between them."""
 
+DISPARITY, NORMAL, PERSON, EDGES = 1, 2, 4, 8
+"""Bits that say which truths of a sample hold at a pixel."""
+
 
 @dataclass(frozen=True)
 class Sample:
