@@ -195,14 +195,9 @@ class Embedded(nn.Module):
             length 1), logits of people and of occlusion edges, and the logarithm of disparity's
             expected error.
         """
-        rows = torch.linspace(-1, 1, photo.shape[2], device=photo.device, dtype=photo.dtype)
-        columns = torch.linspace(-1, 1, photo.shape[3], device=photo.device, dtype=photo.dtype)
-        place = torch.stack(
-            [
-                rows[:, None].expand(photo.shape[2], photo.shape[3]),
-                columns.expand(photo.shape[2], photo.shape[3]),
-            ]
-        )
+        height, width = photo.shape[2:]
+        rows = _ramp(height, photo)[:, None].expand(height, width)
+        place = torch.stack([rows, _ramp(width, photo).expand(height, width)])
         x = torch.cat([4 * photo - 2, place.expand(photo.shape[0], -1, -1, -1)], 1)
         x = self.stem(x)
         levels = [x]
@@ -212,6 +207,12 @@ class Embedded(nn.Module):
         for level in (3, 2, 1, 0):
             x = self.joins[level](x, levels[level])
         return self.heads(x)
+
+
+def _ramp(count: int, like: Tensor) -> Tensor:
+    """(count,) from -1 to 1; `torch.linspace` would be exported to ONNX with a fixed count."""
+    steps = torch.arange(count, device=like.device, dtype=like.dtype)
+    return steps * (2 / (count - 1)) - 1
 
 
 def build(config: EmbeddedConfig = EmbeddedConfig()) -> Embedded:
