@@ -45,6 +45,25 @@ class TestRaster:
         up = np.array([0, -np.cos(0.4), -np.sin(0.4)])
         np.testing.assert_allclose(seen.normal[-1, 5], up, atol=1e-5)
 
+    def test_cards_whose_sides_follow_the_rows_and_columns(self, textures: Textures):
+        random = np.random.default_rng(0)
+        eye = Eye.looking(np.zeros(3), 0.0, 0.0, 0.0, 60.0, (48, 64))
+        y, x = (np.mgrid[:96, :128] + 0.5) / 2  # the four samples of a pixel
+        for _ in range(20):
+            world = World()
+            nearest = np.zeros((96, 128))
+            for depth in random.uniform(2, 9, 20):
+                (left, right), (low, high) = np.sort(random.uniform(-5, 5, (2, 2)), 1)
+                corners = ((left, low), (right, low), (right, high), (left, high))
+                world.add(meshes.quad(*((a, depth, b) for a, b in corners)), Material(0))
+                u, v = (x - 32) / 60 * depth, (24 - y) / 60 * depth
+                inside = (u > left) & (u < right) & (v > low) & (v < high)
+                nearest = np.where(inside, np.maximum(nearest, 1 / depth), nearest)
+            seen = drawn(world, textures, eye)
+            samples = nearest.reshape(48, 2, 64, 2)
+            error = np.abs(seen.disparity[:, None, :, None] - samples).min((1, 3))
+            assert error.max() < 1e-5
+
     def test_a_ball_in_front_of_a_wall(self, textures: Textures):
         world = World()
         world.add(meshes.quad((-9, 5, -9), (9, 5, -9), (9, 5, 9), (-9, 5, 9)), Material(0))
@@ -132,3 +151,24 @@ def test_training_goes_on_where_it_stopped(tmp_path: Path):
     for name, values in whole["net"].items():
         torch.testing.assert_close(parts["net"][name], values, msg=name)
     assert len((tmp_path / "parts" / "log.csv").read_text().splitlines()) == 3
+
+    (tmp_path / "away").mkdir()
+    parcel = tmp_path / "parts" / "parcel.pt"
+    assert parcel.stat().st_size < 16 * 2**20
+    parcel.rename(tmp_path / "away" / "parcel.pt")
+    run("training.train", *options, "--out", tmp_path / "away", "--steps", 6)
+    away = torch.load(tmp_path / "away" / "last.pt", weights_only=True)
+    assert away["step"] == 6
+
+
+@pytest.mark.slow
+def test_the_search_keeps_a_table(tmp_path: Path):
+    pytest.importorskip("torch")
+    run("training.pool", "--out", tmp_path / "pool", "--count", 8, "--jobs", 1, "--rows", 64)
+    options = ["--pool", tmp_path / "pool", "--out", tmp_path / "study"]
+    options += ["--steps", 1, "--validation", 2]
+    run("training.search", *options, "--trials", 1)
+    run("training.search", *options, "--trials", 2)
+    lines = (tmp_path / "study" / "study.md").read_text().splitlines()
+    assert len(lines) == 4
+    assert "[16, 32, 64, 128, 224] | [0, 2, 2, 5, 5]" in "".join(lines)  # the one in use

@@ -26,7 +26,7 @@ class BatchConfig:
     real: float = 0.12
     """Share of measured pictures."""
     validation: int = 256
-    """Samples at the pool's end that training never sees."""
+    """Samples at the pool's beginning that training never sees."""
 
 
 class Batches(IterableDataset[dict[str, Tensor]]):
@@ -51,8 +51,8 @@ class Batches(IterableDataset[dict[str, Tensor]]):
         info = get_worker_info()
         part, parts = (info.id, info.num_workers) if info else (0, 1)
         pool = open_pool(self.pool)
-        count = int(np.flatnonzero(pool.done)[-1]) + 1 - self.config.validation
-        usable = np.flatnonzero(pool.done[:count])
+        usable = np.flatnonzero(pool.done)
+        usable = usable[usable >= self.config.validation]
         depth = read_folder(self.train).depth if self.train else []
         real = [picture for picture in depth if not picture.held_out]
         for step in range(self.first + part, self.last, parts):
@@ -69,8 +69,8 @@ class Batches(IterableDataset[dict[str, Tensor]]):
 
 
 def _shape(random: np.random.Generator, area: int) -> tuple[int, int]:
-    """Rows and columns: 3 to 4, square, 4 to 3 or 16 to 9."""
-    ratio = random.choice([4 / 3, 4 / 3, 1.0, 3 / 4, 16 / 9])
+    """Rows and columns: mostly 4 to 3, or 3 to 4, or 16 to 9."""
+    ratio = random.choice([4 / 3, 4 / 3, 3 / 4, 16 / 9])
     rows = max(64, round((area / ratio) ** 0.5 / 32) * 32)
     return rows, max(64, round(area / rows / 32) * 32)
 

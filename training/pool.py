@@ -25,6 +25,9 @@ from training.scenes.textures import Textures, make_textures
 TEXTURE_SETS = 8
 """Sets of tiles; a sample's seed chooses one."""
 
+BLOCK = 8192
+"""Samples drawn before the next: a pool half full has seen every set of tiles."""
+
 FIELDS: dict[str, tuple[type, int]] = {
     "photo": (np.uint8, 3),
     "disparity": (np.float16, 1),
@@ -95,11 +98,13 @@ def fill(out: Path, train: Path | None, part: int, parts: int) -> None:
     folder = read_folder(train) if train else None
     photos = folder.photos if folder else []
     size = pool.arrays["photo"].shape[1:3]
-    for group in range(TEXTURE_SETS):
-        textures = make_textures(group, photos[group::TEXTURE_SETS])
-        for index in range(group, len(pool.done), TEXTURE_SETS):
-            if index // TEXTURE_SETS % parts == part and not pool.done[index]:
-                pool.put(index, *make(index, textures, folder, size))
+    for begin in range(0, len(pool.done), BLOCK):
+        left = begin + np.flatnonzero(pool.done[begin : begin + BLOCK] == 0)
+        mine = left[left // TEXTURE_SETS % parts == part]
+        for group in np.unique(mine % TEXTURE_SETS):
+            textures = make_textures(int(group), photos[group::TEXTURE_SETS])
+            for index in mine[mine % TEXTURE_SETS == group]:
+                pool.put(index, *make(int(index), textures, folder, size))
 
 
 def main() -> None:

@@ -249,6 +249,8 @@ def _fill(corners, weights, uv, flags, pixels, value, found, inverse):
             low_x, high_x = _positive(c0x, r0, float(begin), float(end))
             low_x, high_x = _positive(c1x, r1, low_x, high_x)
             low_x, high_x = _positive(c2x, r2, low_x, high_x)
+            # An edge that hardly leans meets the row farther away than an integer can say.
+            low_x, high_x = min(low_x, float(end)), max(high_x, begin - 1.0)
             begin_x = max(begin, math.ceil(low_x - 0.5))
             for x in range(begin_x, min(end, math.floor(high_x - 0.5) + 1)):
                 px = x + 0.5
