@@ -22,7 +22,10 @@ from PIL import Image, ImageOps
 
 from diorama.runtime import num_threads
 
-PACKAGES = ("diorama", "numpy", "numba", "opencv-contrib-python-headless", "scikit-image", "scipy")
+PACKAGES = (
+    *("diorama", "numpy", "numba", "onnxruntime", "opencv-contrib-python-headless"),
+    *("scikit-image", "scipy"),
+)
 
 
 @dataclass
@@ -65,12 +68,14 @@ class Result:
             Path(args.json).write_text(json.dumps(report, indent=1) + "\n")
 
 
-def arguments(description: str, *, needs_data: bool = True) -> argparse.Namespace:
-    """The command line every benchmark has."""
+def arguments(description: str, *, needs_data: bool = True, **options: str) -> argparse.Namespace:
+    """The command line every benchmark has, and what else this one takes: its name and help."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data", type=Path, required=needs_data, help="folder with an index.json")
     parser.add_argument("--json", type=Path, help="write rows and summary here")
     parser.add_argument("--quick", action="store_true", help="fewer items, fewer repeats")
+    for name, text in options.items():
+        parser.add_argument(f"--{name}", help=text)
     return parser.parse_args()
 
 

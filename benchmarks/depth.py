@@ -1,20 +1,25 @@
-"""Accuracy of the embedded depth estimator, beside a vertical ramp and a constant.
+"""Accuracy of the embedded depth estimator, beside the cue prior, a vertical ramp and a constant.
 
 Predictions are aligned to the truth by scale and shift in disparity (least squares), then compared
 item by item: relative error and delta_1 of depth, order of random pairs, and, where the truth is
-dense and sharp, the strict boundary F1 of Depth Pro (Bochkovskii et al., 2024).
+dense and sharp, the strict boundary F1 of Depth Pro (Bochkovskii et al., 2024). ``harmonised`` is
+the estimate after masks and harmonising, as scenes have it. ``ms`` is the estimate's time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from common import Result, arguments, load_items, pick, read_rgb, read_truth
+from common import Result, arguments, load_items, pick, read_rgb, read_truth, time_ms
+from cue_depth import CueDepth
 
+from diorama import registry
 from diorama.camera import Camera
-from diorama.depth import canonical_disparity
-from diorama.models.cue_depth import CueDepth
+from diorama.depth import DepthEstimator, canonical_disparity
+from diorama.harmonise import harmonise
+from diorama.models.embedded import EmbeddedDepth
 from diorama.photo import Photo
 
 PAIRS = 20_000
@@ -23,28 +28,56 @@ THRESHOLDS = (5, 10, 15, 20, 25)
 
 
 def main() -> None:
-    args = arguments(__doc__ or "")
+    args = arguments(
+        __doc__ or "",
+        model="a depth model's name, or a file of the embedded network (default: embedded)",
+    )
+    model = chosen(args.model or "embedded")
     result = Result("depth")
     items = [item for item in load_items(args.data, ("depth", "stereo")) if "gt" in item["files"]]
     for item in pick(items, args.quick):
-        rgb = read_rgb(item)
+        photo = as_photo(read_rgb(item))
         truth = inverse_depth(item)
         group = group_of(item)
-        for method, disparity in predictions(rgb).items():
+        for method, disparity in predictions(model, photo).items():
             height, width = truth.shape
             resized = cv2.resize(disparity, (width, height), interpolation=cv2.INTER_LINEAR)
             metrics = score(resized, truth, boundaries=has_sharp_edges(item))
             result.add(item["id"], method, {f"{group}.{k}": v for k, v in metrics.items()})
+        calls: dict[str, Callable[[], object]] = {
+            "diorama": lambda photo=photo: model.estimate(photo),
+            "cues": lambda photo=photo: CueDepth().estimate(photo),
+        }
+        times = time_ms(calls, repeats=1 if args.quick else 5, warm_up=0)
+        for method, ms in times.items():
+            result.add(item["id"], method, {f"{group}.ms": ms})
     result.finish(args)
 
 
-def predictions(rgb: np.ndarray) -> dict[str, np.ndarray]:
+def chosen(model: str) -> DepthEstimator:
+    """The estimator of this name, or the embedded one with other weights."""
+    if model.endswith(".onnx"):
+        return EmbeddedDepth(Path(model))
+    return registry.load("depth", model)
+
+
+def as_photo(rgb: np.ndarray) -> Photo:
+    """A photo without its file."""
+    return Photo(rgb.astype(np.float32) / 255, rgb, Camera.from_fov(rgb.shape[1], rgb.shape[0]))
+
+
+def predictions(model: DepthEstimator, photo: Photo) -> dict[str, np.ndarray]:
     """Each method's disparity (H, W) float32."""
-    height, width = rgb.shape[:2]
-    photo = Photo(rgb.astype(np.float32) / 255, rgb, Camera.from_fov(width, height))
+    height, width = photo.rgb.shape[:2]
     ramp = np.linspace(0, 1, height, dtype=np.float32)[:, None].repeat(width, 1)
+    depth = canonical_disparity(model.estimate(photo), photo)
+    masks = registry.load("segmenter", "embedded").segment(photo, depth.disparity, depth.edges)
     return {
-        "diorama": canonical_disparity(CueDepth().estimate(photo), photo).disparity,
+        "diorama": depth.disparity,
+        "harmonised": harmonise(
+            photo, depth.disparity, masks, confidence=depth.confidence
+        ).disparity,
+        "cues": canonical_disparity(CueDepth().estimate(photo), photo).disparity,
         "ramp": ramp,
         "constant": np.ones_like(ramp),
     }

@@ -43,6 +43,20 @@ def test_plain_opencv_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "opencv-contrib-python-headless" in advice
 
 
+def test_two_onnx_runtimes_are_a_trap(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, onnxruntime_gpu="1.20.0")
+    finding = by_name()["onnxruntime"]
+    assert "onnxruntime-gpu 1.20.0" in finding.value
+    assert finding.advice is not None
+    assert finding.advice.startswith("pip uninstall all of them")
+
+
+def test_what_networks_run_on_is_listed() -> None:
+    findings = by_name()
+    assert findings["onnxruntime"].value == importlib.metadata.version("onnxruntime")
+    assert "CPU" in findings["onnxruntime runs on"].value.split(", ")
+
+
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch, pythoncdt=None)
     assert by_name()["pythoncdt"] == doctor.Finding("pythoncdt", "missing", "pip install pythoncdt")

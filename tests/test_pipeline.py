@@ -79,7 +79,7 @@ def test_planes_and_meshes_agree_at_the_view_boxs_corners(demo_scene: Scene) -> 
     for corner in demo_scene.view_box.corners():
         camera = demo_scene.camera.at(*corner)
         meshes, planes = demo_scene.render(camera), render_mpi(mpi, camera)
-        assert psnr(meshes.rgb, planes.rgb) > 35, corner
+        assert psnr(meshes.rgb, planes.rgb) > 30, corner
 
 
 def test_nothing_is_open_inside_the_frame_at_the_view_boxs_corners(demo_scene: Scene) -> None:
@@ -111,6 +111,9 @@ def test_what_made_a_scene_is_written_down(demo_scene: Scene) -> None:
         "segmenter": "embedded",
         "inpainter": "embedded",
     }
+    assert provenance["licences"]["depth embedded"] == "Apache-2.0"
+    weights = hashlib.sha256((DEMO.parent / "embedded.onnx").read_bytes()).hexdigest()
+    assert provenance["weights"] == {"depth embedded": f"embedded.onnx sha256:{weights[:16]}"}
     assert provenance["config"]["seed"] == 0
     assert provenance["reports"]["layers"]["num_layers"] == len(demo_scene.layers)
 

@@ -62,8 +62,9 @@ def full_scene() -> Scene:
     random = np.random.default_rng(0)
     alpha = random.integers(0, 256, (48, 64)).astype(np.float32) / np.float32(255)
     confidence = random.random((48, 64), np.float32)
+    edges = random.integers(0, 256, (48, 64)).astype(np.float32) / np.float32(255)
     photo = dataclasses.replace(scene.photo, alpha=alpha)
-    return dataclasses.replace(scene, photo=photo, confidence=confidence)
+    return dataclasses.replace(scene, photo=photo, confidence=confidence, edges=edges)
 
 
 def refused(path: Path) -> str:
@@ -328,7 +329,7 @@ def test_mask_ids_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         dataclasses.replace(scene, masks=masks).save(tmp_path / "cat.diorama")
 
 
-def test_alpha_and_confidence_come_back(tmp_path: Path) -> None:
+def test_alpha_confidence_and_edges_come_back(tmp_path: Path) -> None:
     scene = full_scene()
     scene.save(tmp_path / "a.diorama")
     opened, edited = read_scene(tmp_path / "a.diorama")
@@ -336,6 +337,7 @@ def test_alpha_and_confidence_come_back(tmp_path: Path) -> None:
     assert scene.photo.alpha is not None
     np.testing.assert_array_equal(opened.photo.alpha, scene.photo.alpha)
     np.testing.assert_allclose(opened.confidence, scene.confidence, atol=0.51 / 65535)
+    np.testing.assert_array_equal(opened.edges, scene.edges)
     opened.save(tmp_path / "b.diorama")
     assert contents(tmp_path / "b.diorama") == contents(tmp_path / "a.diorama")
 
@@ -357,7 +359,7 @@ def test_a_scene_of_format_1_opens_as_it_was(tmp_path: Path) -> None:
     assert not edited
     assert [layer.mask_ids for layer in scene.layers] == [(0, 1), (2, 3), (4, 5)]
     assert scene.photo.name == "photo"
-    assert (scene.photo.alpha, scene.confidence) == (None, None)
+    assert (scene.photo.alpha, scene.confidence, scene.edges) == (None, None, None)
     assert scene.provenance["models"]["segmenter"] == "embedded"
     assert scene.masks.ids.tolist() == np.unique(scene.masks.labels).tolist()
     cards = two_cards(64, 48)

@@ -8,7 +8,7 @@ import numpy as np
 import diorama
 from diorama.camera import Camera
 from diorama.depth import canonical_disparity
-from diorama.models.cue_depth import CueDepth
+from diorama.models.embedded import EmbeddedDepth
 from diorama.photo import Photo
 
 HEIGHT = 360
@@ -20,7 +20,7 @@ def main() -> None:
     bgr = cv2.resize(demo, size, interpolation=cv2.INTER_AREA)
     rgb = bgr[..., ::-1].copy()
     photo = Photo(rgb.astype(np.float32) / 255, rgb, Camera.from_fov(*size))
-    disparity = canonical_disparity(CueDepth().estimate(photo), photo).disparity
+    disparity = canonical_disparity(EmbeddedDepth().estimate(photo), photo).disparity
     levels = np.rint(np.clip(disparity, 0, 1) * 255).astype(np.uint8)
     colors = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)
     panels = [bgr, np.full((HEIGHT, 8, 3), 255, np.uint8), colors]

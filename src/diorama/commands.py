@@ -257,6 +257,7 @@ class ModelInfo:
         for entry in found:
             say(f"{entry.task} {entry.name}: {entry.summary}")
             say(f"  licence  {entry.licence}")
+            say(f"  weights  {entry.fingerprint or 'none in the package'}")
             say(f"  needs    {f'diorama[{entry.extra}]' if entry.extra else 'nothing more'}")
             say(f"  code     {entry.target}")
         return 0

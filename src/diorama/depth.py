@@ -78,6 +78,8 @@ class CanonicalDepth:
     """What a supplied disparity was multiplied by; 1 for the other kinds."""
     confidence: Confidence | None
     """(H, W) float32 in 0..1 if the estimator tells."""
+    edges: Alpha | None = None
+    """(H, W) float32 in 0..1, probability of an occlusion edge, if the estimator tells."""
 
 
 def canonical_disparity(
@@ -118,11 +120,16 @@ def canonical_disparity(
         disparity, scale = _scale_to_unit(disparity, empty)
     if empty is not None:
         disparity = np.where(empty, np.float32(0), disparity)
-    confidence = depth.confidence
-    if confidence is not None:
-        confidence = _resize(confidence, width, height)
+    confidence, edges = (
+        None if share is None else _resize(share, width, height)
+        for share in (depth.confidence, depth.edges)
+    )
     return CanonicalDepth(
-        np.ascontiguousarray(disparity, np.float32), depth.kind == "metric", scale, confidence
+        np.ascontiguousarray(disparity, np.float32),
+        depth.kind == "metric",
+        scale,
+        confidence,
+        edges,
     )
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from diorama.extras import EXTRAS, has_extra
 from diorama.runtime import num_threads
 
-_REQUIRED = ("numpy", "numba", "av", "pillow", "pythoncdt", "tyro", "rich", "jaxtyping")
+_REQUIRED = (*("numpy", "numba", "av", "pillow", "pythoncdt", "tyro", "rich", "jaxtyping"),)
 _OPENCV = (
     "opencv-contrib-python-headless",
     "opencv-contrib-python",
     "opencv-python-headless",
     "opencv-python",
 )
+_ONNX_RUNTIME = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
 _ENCODERS = {"mp4": "libx264", "webm": "libvpx-vp9"}
 
 
@@ -41,6 +42,7 @@ def examine() -> list[Finding]:
         Finding("cores", f"{os.cpu_count()}, of which {num_threads()} are used"),
         *(_version(name) for name in _REQUIRED),
         _opencv(),
+        *_onnx_runtime(),
         *(_extra(name) for name in EXTRAS),
         _kernel_cache(),
         *_encoders(),
@@ -81,6 +83,26 @@ def _opencv() -> Finding:
     if not wheels[0].startswith("opencv-contrib"):
         return Finding("opencv", wheels[0], f"replace it by {_OPENCV[0]}")
     return Finding("opencv", wheels[0])
+
+
+def _onnx_runtime() -> list[Finding]:
+    """Its wheels unpack into one folder, as OpenCV's do."""
+    wheels = [f"{name} {v}" for name in _ONNX_RUNTIME if (v := _installed(name)) is not None]
+    if not wheels:
+        return [Finding("onnxruntime", "missing", f"pip install {_ONNX_RUNTIME[0]}")]
+    advice = None
+    if len(wheels) > 1:
+        advice = f"pip uninstall all of them, then pip install {_ONNX_RUNTIME[0]}"
+    import onnxruntime
+
+    providers = onnxruntime.get_available_providers()
+    return [
+        Finding("onnxruntime", " and ".join(wheels).removeprefix("onnxruntime "), advice),
+        Finding(
+            "onnxruntime runs on",
+            ", ".join(provider.removesuffix("ExecutionProvider") for provider in providers),
+        ),
+    ]
 
 
 def _kernel_cache() -> Finding:

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import cv2
 import numpy as np
 
-from diorama.arrays import Array, Disparity, Ids, Labels, Mask, check_array, check_labels
+from diorama.arrays import Alpha, Array, Disparity, Ids, Labels, Mask, check_array, check_labels
 from diorama.photo import Photo
 
 
@@ -27,11 +27,12 @@ class Masks:
 class Segmenter(Protocol):
     """Anything that turns a photo into `Masks`."""
 
-    def segment(self, photo: Photo, disparity: Disparity) -> Masks:
+    def segment(self, photo: Photo, disparity: Disparity, edges: Alpha | None = None) -> Masks:
         """Return a full partition of `photo.rgb`'s pixels.
 
-        `disparity` (H, W) is the canonical estimate, a hint where it helps. Must not change
-        its arguments and must be deterministic.
+        `disparity` (H, W) is the canonical estimate and `edges` (H, W) the probability of an
+        occlusion edge, if the estimator tells: hints where they help. Must not change its
+        arguments and must be deterministic.
         """
         ...
 

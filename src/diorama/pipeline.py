@@ -43,6 +43,7 @@ AUTO, OWN = "auto", "own"
 _DEPENDENT: dict[str, tuple[str, ...]] = {
     "photo": STAGES[2:],
     "raw_disparity": STAGES[3:],
+    "edges": STAGES[2:],
     "masks": STAGES[3:],
     "disparity": STAGES[4:],
     "alpha": STAGES[4:],
@@ -107,9 +108,11 @@ def photo_to_scene(
         provenance={
             "models": models.names,
             "licences": models.licences,
+            "weights": models.weights,
             "config": dataclasses.asdict(config),
         },
         confidence=canonical.confidence,
+        edges=canonical.edges,
     )
     return _make(
         scene,
@@ -161,7 +164,7 @@ def remake(
 
     ::
 
-        photo ──────── masks, harmonise, layers, inpaint     the depth stays as it was
+        photo, edges ─ masks, harmonise, layers, inpaint     the depth stays as it was
         raw_disparity ──────── harmonise, layers, inpaint
         masks ──────────────── harmonise, layers, inpaint
         disparity, alpha, camera, view_box ─ layers, inpaint
@@ -246,7 +249,7 @@ def _make(
 
     if "masks" in stages and segmenter is not None:
         report("masks")
-        masks = segmenter.segment(photo, scene.raw_disparity)
+        masks = segmenter.segment(photo, scene.raw_disparity, scene.edges)
     if photo.nothing is not None:
         masks = set_apart(masks, photo.nothing)
 
@@ -319,6 +322,7 @@ class _Models:
     def __init__(self, config: SceneConfig, source: object, depth: DepthResult | None) -> None:
         self.names: dict[str, str] = {}
         self.licences: dict[str, str] = {}
+        self.weights: dict[str, str] = {}
         self._given = depth
         self._source = source
         self._config = config
@@ -363,4 +367,6 @@ class _Models:
         entry = registry.find(task, name)
         self.names[task] = entry.name
         self.licences[f"{task} {entry.name}"] = entry.licence
+        if entry.fingerprint is not None:
+            self.weights[f"{task} {entry.name}"] = entry.fingerprint
         return registry.load(task, name)

@@ -3,13 +3,18 @@
 `diorama models`, the documentation's table and the error messages read the same entries.
 """
 
+import hashlib
 import importlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from diorama.errors import InputError, MissingExtraError, UnknownNameError
 
 Task = Literal["depth", "segmenter", "inpainter"]
+
+DATA = Path(__file__).parent / "data"
+"""What comes with the package."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,24 @@ class ModelEntry:
     """SPDX identifier of its code and weights."""
     extra: str | None = None
     """The extra that installs what it needs; None if the base install does."""
+    weights: str | None = None
+    """The file of its weights in `diorama.data`; None if it has none there."""
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The weights' name and hash, such as "embedded.onnx sha256:0123456789abcdef"; or None.
+
+        Raises:
+            InputError: if they are missing.
+        """
+        if self.weights is None:
+            return None
+        path = DATA / self.weights
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: install diorama again") from error
+        return f"{self.weights} sha256:{digest[:16]}"
 
 
 _entries: dict[tuple[Task, str], ModelEntry] = {}
@@ -67,9 +90,10 @@ for _entry in (
     ModelEntry(
         "embedded",
         "depth",
-        "A prior from image cues: no weights, knows ground, sky and height, blind to objects.",
-        "diorama.models.cue_depth:CueDepth",
+        "Our own small network: depth, edges, normals and people, on any CPU.",
+        "diorama.models.embedded:EmbeddedDepth",
         "Apache-2.0",
+        weights="embedded.onnx",
     ),
     ModelEntry(
         "embedded",

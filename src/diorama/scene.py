@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from diorama.arrays import Confidence, Disparity
+from diorama.arrays import Alpha, Confidence, Disparity
 from diorama.camera import Camera, Frame, ViewBox
 from diorama.layers import Layer
 from diorama.masks import Masks
@@ -21,6 +21,7 @@ Part = Literal[
     "camera",
     "view_box",
     "raw_disparity",
+    "edges",  # of the estimate
     "masks",
     "disparity",
     "layers",
@@ -52,6 +53,9 @@ class Scene:
     """Fields of an opened `scene.json` that this version does not know; saved again as they are."""
     confidence: Confidence | None = None
     """(H, W) float32 in 0..1: how far to trust `raw_disparity`; None if its estimator does not
+    tell."""
+    edges: Alpha | None = None
+    """(H, W) float32 in 0..1: probability of an occlusion edge; None if the estimator does not
     tell."""
 
     @property

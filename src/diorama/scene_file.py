@@ -77,7 +77,14 @@ _Read = Callable[[str, int], bytes]
 
 def _from_format_1(document: dict[str, Any]) -> dict[str, Any]:
     """Format 1 had no checksums: its pictures are taken as they are. Its masks are grey ids."""
-    return {**document, "format": 2, "alpha": None, "confidence": None, "checksums": None}
+    return {
+        **document,
+        "format": 2,
+        "alpha": None,
+        "confidence": None,
+        "edges": None,
+        "checksums": None,
+    }
 
 
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_format_1}
@@ -156,6 +163,8 @@ def _encode(scene: Scene) -> dict[str, bytes]:
         pictures["confidence.png"] = lambda: plain(
             np.rint(share.clip(0, 1) * np.float64(HIGHEST)).astype(np.uint16)
         )
+    if scene.edges is not None:
+        pictures["edges.png"] = lambda edges=scene.edges: plain(to_bytes(edges))
     for index, layer in enumerate(scene.layers):
         names = _layer_files(index)
         pictures[names["rgba"]] = lambda layer=layer: plain(to_bytes(layer.rgba))
@@ -195,6 +204,7 @@ def _describe(scene: Scene) -> dict[str, Any]:
             "scale": disparity_step(scene.raw_disparity),
         },
         "confidence": None if scene.confidence is None else {"file": "confidence.png"},
+        "edges": None if scene.edges is None else {"file": "edges.png"},
         "disparity": {"file": "disparity.png", "scale": disparity_step(scene.disparity)},
         "masks": {
             "file": "masks.png",
@@ -441,9 +451,8 @@ def _decode(fields: Fields, read: _Read) -> tuple[Scene, frozenset[Part]]:
             rgba, depth = bleed(rgba, depth)
         return Layer(rgba, depth, hole, tuple(of.ids("mask_ids")))
 
-    given_alpha, given_confidence = (
-        fields.inner_or_none("alpha"),
-        fields.inner_or_none("confidence"),
+    given_alpha, given_confidence, given_edges = (
+        fields.inner_or_none(name) for name in ("alpha", "confidence", "edges")
     )
     jobs: list[Callable[[], Any]] = [
         lambda: picture(photo, "file", "rgb", "photo", size=texture_size),
@@ -456,9 +465,14 @@ def _decode(fields: Fields, read: _Read) -> tuple[Scene, frozenset[Part]]:
             if given_confidence is None
             else picture(given_confidence, "file", "grey16", "raw_disparity") / np.float32(HIGHEST)
         ),
+        lambda: (
+            None
+            if given_edges is None
+            else cv2.LUT(picture(given_edges, "file", "grey", "edges"), _UNIT)
+        ),
         *(lambda part=part: layer(part) for part in parts),
     ]
-    texture, raw, harmonised, found, opacity, confidence, *layers = run_tasks(jobs)
+    texture, raw, harmonised, found, opacity, confidence, edges, *layers = run_tasks(jobs)
     box = fields.inner("view_box")
     scene = Scene(
         photo=photo_from_texture(
@@ -473,6 +487,7 @@ def _decode(fields: Fields, read: _Read) -> tuple[Scene, frozenset[Part]]:
         disparity_scale=fields.number("disparity_scale"),
         provenance=_provenance(fields.inner("provenance")),
         confidence=confidence,
+        edges=edges,
     )
     if checksums is not None:
         for part, numbers in _numbers(scene).items():

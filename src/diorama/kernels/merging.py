@@ -21,7 +21,7 @@ def merge_regions(
     The difference of two regions that touch is
 
         D^2 = sum_c (w_c W1_c)^2 + sum_k (v_k mean_k)^2
-        D  := D min(1, 100 a / size)^(1/4) min(1, t / 2 px)^4
+        D  := D s^0.1 min(1, s)^0.18 min(1, t / 2 px)^4,    s = 100 a / size
 
     with W1 the Wasserstein distance of channel c's histograms in levels, mean_k the k-th measure's
     mean along the border, a the smaller region's area, `size` all pixels, and t the thickness (two

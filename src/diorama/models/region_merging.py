@@ -3,9 +3,10 @@
 1. Flood the photo into a few thousand regions along the lightest links between pixels; a sharp
    step of the disparity is a wall that no region spans (`diorama.kernels.flood`).
 2. Merge the most alike neighbours first, as long as they are alike enough: by the distances of
-   their histograms of colour and fine detail, the image gradient along their border, and the jump
-   of disparity across it, which a slanted surface has not (`diorama.kernels.merging`). Small and
-   thin regions are let go more easily; across a wall none merge.
+   their histograms of colour and fine detail, the image gradient along their border, the jump of
+   disparity across it, which a slanted surface has not, and the probability that one thing ends
+   there before another, if the estimator tells (`diorama.kernels.merging`). Small and thin regions
+   are let go more easily; across a wall none merge.
 
 So edges of masks lie on image edges, and where the disparity has sharp steps, on these.
 Related: Arbelaez et al., "Contour detection and hierarchical image segmentation" (2011).
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from diorama.arrays import Array, Disparity, Labels, check_disparity, check_rgb
+from diorama.arrays import Alpha, Array, Disparity, Labels, check_array, check_disparity, check_rgb
 from diorama.kernels.flood import WALL, flood, link_weights, region_histograms
 from diorama.kernels.merging import merge_regions
 from diorama.masks import Masks
@@ -33,12 +34,13 @@ MIN_AREA = 12
 """Pixels of a region enclosed by strong edges without a seed of its own."""
 SPECK_AREA = 8
 """Fewer pixels than this are no mask in any case: noise of a depth file, mixed pixels."""
-CHANNEL_WEIGHTS = (0.3, 1.0, 1.0, 0.3)
+CHANNEL_WEIGHTS = (0.35, 0.5, 5.0, 1.0)
 """Of the distances in L, a, b (8-bit levels; L counts 2.55 times as many) and detail."""
 DETAIL_WIDTH_PX = 17
 """Fine detail over less than this is an edge, not a texture."""
-EDGE_WEIGHT, JUMP_WEIGHT = 1.0, 170.0
-"""Of the image gradient (levels) and of the jump of disparity (shares of its range) on a border."""
+EDGE_WEIGHT, JUMP_WEIGHT, OCCLUSION_WEIGHT = 0.5, 80.0, 20.0
+"""Of the image gradient (levels), of the jump of disparity (shares of its range) and of the
+probability of an occlusion edge on a border."""
 GRADIENT_SIGMA_PX = 1.5
 """The least blur, on a smaller picture, at which the wide gradient is taken."""
 BLUR_REACH = 0.008
@@ -66,14 +68,16 @@ class RegionMerging:
 
     config: RegionMergingConfig = RegionMergingConfig()
 
-    def segment(self, photo: Photo, disparity: Disparity) -> Masks:
+    def segment(self, photo: Photo, disparity: Disparity, edges: Alpha | None = None) -> Masks:
         """Return 10-150 connected masks for most photos; see the module's docstring.
 
         Raises:
-            InputError: if photo and disparity differ in size, or the disparity is not finite.
+            InputError: if photo, disparity and edges differ in size, or a disparity is not finite.
         """
         check_rgb(photo.rgb)
         check_disparity(disparity, like=photo.rgb)
+        if edges is not None:
+            check_array("edges", edges, dtype=np.float32, shape=disparity.shape)
         lab = cv2.cvtColor(cv2.convertScaleAbs(photo.rgb, alpha=255), cv2.COLOR_RGB2LAB)
         unit = _range(disparity)
         step = max(self.config.depth_step, min(1.5 * _usual_step(disparity, unit), 0.04)) * unit
@@ -82,12 +86,19 @@ class RegionMerging:
         labels, count = flood(right, down, seeds, barrier=BARRIER, min_area=MIN_AREA)
         channels = _channels(lab)
         histograms = region_histograms(labels, channels, count)
-        borders = _borders(labels, right, down, disparity / np.float32(unit), _gradient(lab))
+        borders = _borders(
+            labels,
+            right,
+            down,
+            disparity / np.float32(unit),
+            _gradient(lab),
+            np.zeros_like(disparity) if edges is None else edges,
+        )
         merged = merge_regions(
             histograms,
             borders.pairs,
             borders.sums,
-            np.array([*CHANNEL_WEIGHTS, EDGE_WEIGHT, JUMP_WEIGHT]),
+            np.array([*CHANNEL_WEIGHTS, EDGE_WEIGHT, JUMP_WEIGHT, OCCLUSION_WEIGHT]),
             difference=self.config.difference,
             most=self.config.max_masks,
             fewest=self.config.min_masks,
@@ -104,8 +115,8 @@ class _Borders:
     pairs: Array
     """(m, 2) int64, first < second."""
     sums: Array
-    """(m, 5) float64: links along the border; of these walls; sums over them of the step of
-    disparity, the image gradient and the smeared jump of disparity."""
+    """(m, 6) float64: links along the border; of these walls; sums over them of the step of
+    disparity, the image gradient, the smeared jump of disparity and the probability of an edge."""
 
     @staticmethod
     def gathered(first: Array, second: Array, measures: Sequence[Array]) -> "_Borders":
@@ -216,11 +227,17 @@ def _jump(values: Array, at: Array, step: int, shape: tuple[int, int]) -> Array:
 
 
 def _borders(
-    labels: Labels, right: Array, down: Array, disparity: Disparity, gradient: Array
+    labels: Labels,
+    right: Array,
+    down: Array,
+    disparity: Disparity,
+    gradient: Array,
+    edges: Alpha,
 ) -> _Borders:
     """Measure every border of a partition."""
     width = labels.shape[1]
-    flat, gradient, values = labels.ravel(), gradient.ravel(), disparity.ravel()
+    flat, values = labels.ravel(), disparity.ravel()
+    gradient, edges = gradient.ravel(), edges.ravel()
     links: list[tuple[Array, ...]] = []
     for step, weights in ((1, right), (width, down)):
         if step == 1:
@@ -246,6 +263,7 @@ def _borders(
                 np.abs(values[at] - values[at + step]).astype(np.float64),
                 ridge * np.minimum(np.maximum(gradient[at], gradient[at + step]), climb * 1.0),
                 _jump(values, at, step, labels.shape).astype(np.float64),
+                np.maximum(edges[at], edges[at + step]).astype(np.float64),
             )
         )
     first, second, *measures = (np.concatenate(parts) for parts in zip(*links, strict=True))

@@ -135,7 +135,8 @@ def _difference(cumulated, areas, outlines, pairs, borders, weights, size, speck
     for k in range(3, borders.shape[1]):
         total += (weights[num_channels + k - 3] * borders[e, k] / borders[e, 0]) ** 2
     thin = min(areas[a] / outlines[a], areas[b] / outlines[b])
-    ease = min(1.0, 100.0 * smaller / size) ** 0.25 * min(1.0, thin**4)
+    share = 100.0 * smaller / size
+    ease = share**0.1 * min(1.0, share) ** 0.18 * min(1.0, thin**4)
     return np.sqrt(total) * ease
 
 

@@ -1,4 +1,4 @@
-"""The embedded depth estimator: a prior from image cues, no weights.
+"""A baseline for depth: a prior from image cues, no weights.
 
     e(x, y) = s y + max(y - h, 0) - c (1 - y) x^2 + r rarity + v vividness
 
@@ -11,15 +11,15 @@ that sky was found: smooth, blue, night-blue, or brighter than everything else, 
 
 It knows nothing of objects and nothing of shape: faces are flat, a ceiling is as far as the wall
 under it, a picture of a street is a street, and looking straight down or up it is simply wrong.
-A trained network knows better; this keeps a first scene possible without one.
 """
 
 import cv2
 import numpy as np
 
-from diorama.arrays import Alpha, Array, Labels, check_rgb
+from diorama.arrays import Array, Labels, check_rgb
 from diorama.depth import DepthResult
 from diorama.models.region_merging import RegionMerging, RegionMergingConfig
+from diorama.models.sky import find_sky
 from diorama.photo import Photo
 
 WORK_SIZE = 320
@@ -55,12 +55,14 @@ class CueDepth:
         small = Photo(rgb, photo.texture, photo.camera.resized(*size), photo.name)
         labels = SEGMENTER.segment(small, np.zeros(rgb.shape[:2], np.float32)).labels
         lab = cv2.cvtColor(cv2.convertScaleAbs(rgb, alpha=255), cv2.COLOR_RGB2LAB)
-        sky = _sky(lab, labels)
-        cues = _cues(lab, labels, outdoors=bool(sky.any()))
+        sky = find_sky(
+            photo.rgb, np.linspace(0, 1, height, dtype=np.float32)[:, None].repeat(width, 1)
+        )
+        cues = _cues(lab, labels, outdoors=sky is not None)
         # Its edges are guesses: blurred, they read as a network's, and claim no step to the pixel.
         soft = cv2.GaussianBlur(np.maximum(cues, 0), (0, 0), EDGE_SIGMA_PX)
         disparity = cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR)
-        return DepthResult(disparity, "affine", sky=_refine(sky, rgb, photo.rgb))
+        return DepthResult(disparity, "affine", sky=sky)
 
 
 def _cues(lab: Array, labels: Labels, *, outdoors: bool) -> Array:
@@ -96,68 +98,3 @@ def _rarity(lab: Array) -> Array:
     rim = np.concatenate([bins[:8].ravel(), bins[:, :8].ravel(), bins[:, -8:].ravel()])
     common = np.log1p(np.bincount(rim, minlength=4096))
     return 1 - common[bins] / common.max()
-
-
-def _sky(lab: Array, labels: Labels) -> Alpha:
-    """(h, w) float32, 1 in regions that are sky; all 0 unless it is quite certain.
-
-    A wall or a ceiling is rarely blue, and where it is pale it is hardly ever brighter than most of
-    what is below it; a backdrop goes down to the floor.
-    """
-    flat, area = labels.ravel(), np.bincount(labels.ravel())
-    luma = lab[..., 0].astype(np.float32)
-    detail = np.abs(luma - cv2.GaussianBlur(luma, (0, 0), 1.5))
-    level, a, b, rough = (
-        np.bincount(flat, np.asarray(c, np.float64).ravel()) / area
-        for c in (luma, lab[..., 1], lab[..., 2], detail)
-    )
-    y = np.repeat(np.arange(luma.shape[0]), luma.shape[1]) / luma.shape[0]
-    middle = np.bincount(flat, y) / area
-    brighter = level > np.percentile(luma[luma.shape[0] // 2 :], 80) + 15
-    smooth = rough < 3.2
-    blue = smooth & (a < 136) & ((b < 119) | (brighter & (b < 124) & (level > 160)))
-    glaring = (rough < 7) & brighter & (level > 235) & (a < 130) & (b < 130)
-    pale = smooth & brighter & (level > 210) & (a < 130) & (b < 130)
-    night = smooth & (level < 40) & (b < 130) & (middle < 0.35)
-    sky = blue | glaring | pale | night
-    chosen = sky & (np.bincount(labels[0], minlength=len(area)) > 0.05 * labels.shape[1])
-    top, certain = chosen[labels[0]], (blue | glaring)[labels[0]]
-    least_width = 0.25 if certain[top].any() else 0.6
-    if top.mean() < least_width or area[chosen].sum() < 0.03 * flat.size:
-        return np.zeros(labels.shape, np.float32)
-    # Clouds, and slivers along the skyline: sky-coloured, or coloured as the sky there is.
-    color = np.stack([level, a, b], 1)
-    mean = (color[chosen] * area[chosen, None]).sum(0) / area[chosen].sum()
-    sky |= np.abs(color - mean).max(1) < 8
-    for _ in range(4):
-        near = cv2.dilate(chosen[labels].astype(np.uint8), np.ones((5, 5), np.uint8))
-        chosen |= sky & (np.bincount(flat, near.ravel()) > 0)
-    return chosen[labels].astype(np.float32)
-
-
-def _refine(sky: Array, rgb: Array, fine: Array) -> Array:
-    """(H, W) float32: sky at the photo's size; beside its border colour decides.
-
-    Every pixel within a few small pixels of the border goes to the side whose local mean colour is
-    nearer, so that the skyline lies where the photo has it.
-    """
-    size = fine.shape[1], fine.shape[0]
-    if not sky.any() or sky.all():
-        return np.full(fine.shape[:2], sky.flat[0], np.float32)
-    window = (13, 13)
-    means = [
-        cv2.blur(rgb * side[..., None], window)
-        / np.maximum(cv2.blur(side, window), 1e-3)[..., None]
-        for side in (sky, 1 - sky)
-    ]
-    # |p - m0| < |p - m1| as a plane in colour: p . (m0 - m1) > (|m0|^2 - |m1|^2) / 2.
-    offset = (np.square(means[0]) - np.square(means[1])).sum(2) / 2
-    plane = cv2.resize(np.dstack([means[0] - means[1], offset]), size)
-    reach = cv2.resize(cv2.blur(sky, (7, 7)), size)
-    refined = reach > 0.5
-    band = np.flatnonzero((reach > 0.02) & (reach < 0.98))
-    plane = plane.reshape(-1, 4)[band]
-    sides = (fine.reshape(-1, 3)[band] * plane[:, :3]).sum(1) > plane[:, 3]
-    refined.ravel()[band] = sides
-    # Single pixels of noise would each be an edge of infinite depth.
-    return cv2.medianBlur(refined.astype(np.uint8), 5).astype(np.float32)

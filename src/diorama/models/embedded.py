@@ -1,0 +1,200 @@
+"""The embedded estimator: our own small network, run by ONNX Runtime.
+
+The network (`diorama.models.nets.embedded`; ``training/`` makes it) sees the whole photo, and its
+mirror image, at about 256x352 pixels, and gives disparity up to scale and shift, people, occlusion
+edges, and the error it expects. A larger photo is seen once more at up to twice that size. Locally
+the coarse disparity c is an affine function of the fine one f, which keeps the order of the whole
+and takes the fine one's edges (He et al., "Guided image filtering", 2010)::
+
+    d = a f + b,    (a, b) = argmin over a window  sum (a f + b - c)^2 + EASE a^2
+
+Confidence falls with the error e that is to be expected: what the network says, and how far photo
+and mirror image disagree, both in mean deviations of disparity::
+
+    confidence = 1 / (1 + (e / TYPICAL_ERROR)^2)
+
+Code and weights are ours (Apache-2.0); the weights come with the package. Any number of threads
+gives the same bytes.
+"""
+
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from diorama.arrays import Array, check_rgb
+from diorama.depth import DepthResult
+from diorama.errors import InputError
+from diorama.models.sky import find_sky
+from diorama.photo import Photo
+from diorama.runtime import run_tasks
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+WEIGHTS = Path(__file__).parents[1] / "data" / "embedded.onnx"
+"""The network: input ``photo`` (B, 3, H, W) sRGB in 0..1 with sides that are multiples of 32,
+output ``outputs`` (B, 7, H, W); float32 both."""
+
+GRID = 32
+"""Sides are multiples of this."""
+
+SMALLEST, LARGEST = 2 * GRID, 64 * GRID
+"""Of a side as the network sees it."""
+
+LEAST_PIXELS, COARSE_PIXELS, FINE_PIXELS = 192 * 256, 256 * 352, 512 * 704
+"""What the network sees of a small photo, of any other, and of a large one the second time."""
+
+LARGE = 1.5
+"""Times `COARSE_PIXELS` above which a photo is large."""
+
+FRAME_PX = 2
+"""Outermost pixels of a look that take over what is inside of them."""
+
+WINDOW_PX, EASE = 12, 1e-2
+"""Of the guided filter: half width in fine pixels; least variance, in variances of the whole."""
+
+SOFT_PX = 1.3
+"""Least blur of an edge of disparity: the network guesses where edges are, and none of its steps
+may look as if it were known to the pixel, as a depth file's are."""
+
+TYPICAL_ERROR = 1.0
+"""Expected error, in mean deviations of disparity, at which confidence is one half."""
+
+NARROW = 0.02
+"""Uncertain strips narrower than this, in widths of the photo, are edges, which
+`diorama.harmonise` knows better how to treat."""
+
+USED = (0, 4, 5, 6)
+DISPARITY, PERSON, EDGES, SPREAD = range(4)
+"""Which planes of the output are used, and where they lie among these."""
+
+
+@dataclass(frozen=True)
+class EmbeddedDepth:
+    """A `diorama.depth.DepthEstimator` whose weights come with the package."""
+
+    weights: Path = WEIGHTS
+    """The network's file."""
+
+    def estimate(self, photo: Photo) -> DepthResult:
+        """Return all that the network sees, at the photo's size; disparity is affine.
+
+        Raises:
+            InputError: if the weights are missing, damaged or another network's.
+        """
+        check_rgb(photo.rgb)
+        session = _session(self.weights)
+        rgb = np.clip(photo.rgb, 0, 1)
+        height, width = rgb.shape[:2]
+        pixels = height * width
+        small = _fitted(rgb, min(max(pixels, LEAST_PIXELS), COARSE_PIXELS))
+        looks = [small, small[:, ::-1]]
+        if pixels > LARGE * COARSE_PIXELS:
+            looks.insert(0, _fitted(rgb, min(pixels, FINE_PIXELS)))  # the longest first
+        found = run_tasks([partial(_run, session, look) for look in looks])
+        if not all(np.isfinite(planes).all() for planes in found):
+            raise InputError(f"{self.weights} is damaged: install diorama again")
+        *closer, ahead, mirrored = found
+        seen, error = _both_ways(ahead, mirrored)
+        if closer:
+            seen = _joined(seen, *closer)
+        confidence = _confidence(error)
+        disparity = _resized(seen[DISPARITY], height, width)
+        disparity = cv2.GaussianBlur(disparity, (0, 0), SOFT_PX)
+        disparity -= disparity.min()
+        return DepthResult(
+            disparity,
+            "affine",
+            confidence=_resized(confidence, height, width),
+            edges=_resized(_share(seen[EDGES]), height, width),
+            matte=_resized(_share(seen[PERSON]), height, width),
+            sky=find_sky(rgb, disparity),
+        )
+
+
+@cache
+def _session(weights: Path) -> "InferenceSession":
+    """The loaded network, once in a process: loading takes longer than seeing.
+
+    It has no threads of its own; looks run side by side on the shared pool. How ONNX Runtime parts
+    a sum depends on the number of its threads, and so would the last bits of what it sees.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what goes wrong is raised
+    try:
+        session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors have no other base
+        raise InputError(
+            f"{weights} is {'damaged' if weights.is_file() else 'missing'}: install diorama again"
+        ) from error
+    found = [[i.name, *i.shape[1:2]] for i in (*session.get_inputs(), *session.get_outputs())]
+    if found != [["photo", 3], ["outputs", 7]]:
+        raise InputError(f"{weights} is another network: its inputs and outputs are {found}")
+    return session
+
+
+def _run(session: "InferenceSession", photo: Array) -> Array:
+    """(4, h, w) float32: the planes that are used, of (h, w, 3) in 0..1."""
+    batch = np.ascontiguousarray(photo.transpose(2, 0, 1)[None])
+    planes = np.asarray(session.run(None, {"photo": batch})[0])[0, USED]
+    # Beside the frame it misses neighbours, and what it then sees may look like a step.
+    inner = planes[:, FRAME_PX:-FRAME_PX, FRAME_PX:-FRAME_PX]
+    return np.pad(inner, ((0, 0), (FRAME_PX, FRAME_PX), (FRAME_PX, FRAME_PX)), mode="edge")
+
+
+def _fitted(rgb: Array, pixels: int) -> Array:
+    """(h, w, 3) of about so many pixels, the sides multiples of `GRID`."""
+    height, width = rgb.shape[:2]
+    scale = (pixels / (height * width)) ** 0.5
+    sides = (round(scale * side / GRID) * GRID for side in (width, height))
+    size = tuple(min(max(side, SMALLEST), LARGEST) for side in sides)
+    return _resized(rgb, *size[::-1])
+
+
+def _both_ways(seen: Array, mirrored: Array) -> tuple[Array, Array]:
+    """What photo and mirror image show on average (4, h, w), and the error to expect (h, w)."""
+    mirrored = mirrored[:, :, ::-1]
+    mean = (seen + mirrored) / 2
+    disparity = mean[DISPARITY]
+    unit = max(float(np.abs(disparity - disparity.mean()).mean()), 1e-6)
+    apart = (seen[DISPARITY] - mirrored[DISPARITY]) / (2 * unit)
+    return mean, np.hypot(np.exp(np.clip(mean[SPREAD], -5, 3)), apart)
+
+
+def _joined(coarse: Array, fine: Array) -> Array:
+    """(4, h, w): the coarse look's disparity with the fine one's edges; the rest on average."""
+    coarse = np.stack([_resized(plane, *fine.shape[1:]) for plane in coarse])
+    joined = (coarse + fine) / 2
+    guide, source = fine[DISPARITY], coarse[DISPARITY]
+    window = (2 * WINDOW_PX + 1, 2 * WINDOW_PX + 1)
+    mean_g, mean_s = cv2.blur(guide, window), cv2.blur(source, window)
+    variance = cv2.blur(guide * guide, window) - mean_g * mean_g
+    covariance = cv2.blur(guide * source, window) - mean_g * mean_s
+    a = covariance / (variance + np.float32(EASE * guide.var() + 1e-12))
+    b = mean_s - a * mean_g
+    joined[DISPARITY] = cv2.blur(a, window) * guide + cv2.blur(b, window)
+    return joined
+
+
+def _confidence(error: Array) -> Array:
+    """(h, w) float32 in 0..1: the module's equation, without narrow strips of uncertainty."""
+    confidence = 1 / (1 + np.square(error / np.float32(TYPICAL_ERROR)))
+    side = 2 * round(NARROW * error.shape[1] / 2) + 1
+    return cv2.morphologyEx(confidence, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8))
+
+
+def _share(logit: Array) -> Array:
+    """Probability in 255ths, which a picture keeps."""
+    return np.rint(255 / (1 + np.exp(-logit))) / np.float32(255)
+
+
+def _resized(image: Array, height: int, width: int) -> Array:
+    way = cv2.INTER_AREA if width < image.shape[1] else cv2.INTER_LINEAR
+    return cv2.resize(image, (width, height), interpolation=way)
