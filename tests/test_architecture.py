@@ -16,7 +16,18 @@ from diorama.export import FORMATS
 PACKAGE = Path(diorama.__file__).parent
 
 LEVELS = (
-    {"errors", "extras", "arrays", "runtime", "files", "registry", "interrupts", "xmp", "heif"},
+    {
+        "errors",
+        "extras",
+        "arrays",
+        "runtime",
+        "files",
+        "registry",
+        "interrupts",
+        "xmp",
+        "heif",
+        "tiles",
+    },
     {"kernels"},
     {
         *{
@@ -29,6 +40,7 @@ LEVELS = (
             "phone_depth",
             "masks",
             "mask_edges",
+            "pieces",
             "harmonise",
             "layers",
             "matting",

@@ -210,7 +210,7 @@ def test_a_mask_that_depth_tears_is_in_both_layers() -> None:
 def test_a_speck_of_noise_parts_no_mask() -> None:
     scene = testing.two_cards()
     disparity = np.full((240, 320), 0.3, np.float32)
-    disparity[100:104, 100:106] = 1.0
+    disparity[100:103, 100:103] = 1.0
     blind = Masks(np.zeros((240, 320), np.int32), np.zeros(1, np.int32))
     assert len(assign_layers(disparity, blind, scene.camera, ViewBox())[1]) == 1
 
@@ -330,3 +330,18 @@ def test_wrong_input_is_named() -> None:
         extract_layers(scene.photo(), disparity, scene.masks(), ViewBox())
     with pytest.raises(InputError, match="max_layers must be at least 1, got 0"):
         LayersConfig(max_layers=0)
+
+
+def test_what_lies_behind_a_sliver_reaches_as_far_as_behind_the_thing_beside_it() -> None:
+    scene = testing.two_cards()
+    labels, disparity = scene.masks().labels, scene.disparity()
+    wall = (labels == 0).astype(np.uint8)
+    rim = (labels == 0) & (cv2.erode(wall, np.ones((5, 5))) == 0)
+    half = np.where(rim, (disparity + cv2.dilate(disparity, np.ones((5, 5)))) / 2, disparity)
+    masks = Masks(np.where(rim, 3, labels).astype(np.int32), np.arange(4, dtype=np.int32))
+    holes = [
+        extract_layers(scene.photo(), d, m, ViewBox())[0][0].hole & (labels > 0)
+        for d, m in ((disparity, scene.masks()), (half, masks))
+    ]
+    assert holes[0].sum() > 500
+    assert (holes[0] & holes[1]).sum() > 0.75 * holes[0].sum()

@@ -12,7 +12,7 @@ worth one pixel of parallax at the view box's limit; a jump along much of a shar
 `cannot_link`. Clusters grow by complete linkage, closing no cycle of who-occludes-whom; where that
 leaves more than `max_layers`, the pairs go on merging whose union tears, mixes and turns around the
 least. Of cycles that remain, the weakest relation is left out, so that an order back to front
-exists. A mask that depth tears right through is parted first.
+exists. Masks that depth tears are parted first: `diorama.pieces`.
 """
 
 import math
@@ -37,6 +37,7 @@ from diorama.errors import InputError
 from diorama.masks import Masks
 from diorama.matting import EdgeMatte, MattingConfig, edge_matte
 from diorama.photo import Photo
+from diorama.pieces import part_at_steps
 from diorama.runtime import run_tasks
 
 MAD_TO_SIGMA = 1.4826
@@ -52,12 +53,15 @@ THICKNESS_REACH = 3.0
 """How many times its own thickness something reaches behind what hides it, if anything farther
 reaches there too: a sliver beside a wheel does not go on behind the wheel, the floor does."""
 
+SLIVER_BANDS = 2.0
+"""Half widths of soft edges that a sliver of mixed depth between two surfaces is wide at most."""
+
 DEPTH_MIX_WEIGHT = 0.5
 """Square pixels that a pixel of parallax between two clusters counts for, a pixel of the smaller
 one's side: sheets of one depth are easier to edit, but mixing depths apart tears nothing."""
 
-MIN_PIECE, MIN_PIECE_PX = 5e-4, 64
-"""Smaller pieces, as a share of the photo and in pixels, stay with their mask."""
+STEP_GAPS = 0.5
+"""Least step a mask is parted at, in `min_gap_px`: steps are followed to where they fade out."""
 
 CYCLE_PX = 1e-3
 """Square pixels of parallax that sums of floats may leave where nothing contradicts."""
@@ -101,7 +105,7 @@ class Layer:
     hole: Mask
     """(H, W) bool: what the photo does not show and was filled."""
     mask_ids: tuple[int, ...]
-    """The masks it is made of; one that depth tears right through may be in several layers."""
+    """The masks it is made of; one that depth tears may be in several layers."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +206,8 @@ def extract_layers(
         for layer in range(len(ids))
     ]
     band_px = matting.band_px(*disparity.shape)
-    holes = _holes(index, len(ids), between, band_px, config.margin_px)
+    reach = _reach(disparity, between, photo.camera, view_box, band_px, config.margin_px)
+    holes = _holes(index, len(ids), between, reach, config.margin_px)
     for layer, hole in enumerate(holes):
         for matte in mattes[layer + 1 :]:
             # What a nearer layer's soft edge has mixed into this one is not this one's colour.
@@ -253,7 +258,7 @@ def assign_layers(
     check_disparity(disparity)
     check_labels(masks.labels, disparity)
     per_px = disparity_per_px(camera, view_box)
-    rows, whole = _parted(disparity, _rows_of(masks), config.min_gap_px * per_px)
+    rows, whole = part_at_steps(disparity, _rows_of(masks), STEP_GAPS * config.min_gap_px * per_px)
     pieces = Masks(rows, np.arange(len(whole), dtype=np.int32))
     statistics = mask_statistics(disparity, pieces, confidence=confidence)
     boundaries = mask_boundaries(disparity, rows, camera, view_box, min_gap_px=config.min_gap_px)
@@ -345,72 +350,6 @@ def _rows_of(masks: Masks) -> Labels:
     if np.array_equal(masks.ids, np.arange(len(masks.ids))):
         return masks.labels
     return np.searchsorted(masks.ids, masks.labels).astype(np.int32)
-
-
-def _parted(disparity: Disparity, rows: Labels, least: float) -> tuple[Labels, Array]:
-    """Part masks that depth tears right through: the pieces (H, W), and the mask of each.
-
-    A piece is what steps above `least` separate from the rest of its mask, if it is not tiny: such
-    a mask holds pieces of two surfaces, and a layer would stretch from one to the other.
-    """
-    num = int(rows.max()) + 1
-    whole = np.arange(num)
-    if not math.isfinite(least):
-        return rows, whole
-    below = _steps(disparity[1:], disparity[:-1], rows[1:], rows[:-1], least)
-    beside = _steps(disparity[:, 1:], disparity[:, :-1], rows[:, 1:], rows[:, :-1], least)
-    torn = np.bincount(rows[:-1][below], minlength=num)
-    torn += np.bincount(rows[:, :-1][beside], minlength=num)
-    smallest = max(MIN_PIECE_PX, round(MIN_PIECE * rows.size))
-    boxes = _boxes(rows, np.flatnonzero(torn >= math.sqrt(smallest)))
-    parted, owners = rows, [whole]
-    for mask, (top, left, bottom, right) in boxes:
-        box = (slice(top, bottom), slice(left, right))
-        inside = rows[box] == mask
-        # Pixels are linked by the cells between them, so that a cut has no width.
-        linked = np.zeros((2 * (bottom - top) - 1, 2 * (right - left) - 1), np.uint8)
-        linked[::2, ::2] = inside
-        linked[1::2, ::2] = inside[1:] & inside[:-1] & ~below[top : bottom - 1, left:right]
-        linked[::2, 1::2] = inside[:, 1:] & inside[:, :-1] & ~beside[top:bottom, left : right - 1]
-        parts = cv2.connectedComponents(linked, connectivity=4)[1][::2, ::2].astype(np.intp)
-        area = np.bincount(parts.ravel())
-        area[0] = 0
-        fresh = np.flatnonzero(area >= smallest)
-        fresh = fresh[fresh != np.argmax(area)]
-        if not len(fresh):
-            continue
-        names = np.full(len(area), mask, np.int32)
-        names[fresh] = sum(len(o) for o in owners) + np.arange(len(fresh))
-        parted = parted.copy() if parted is rows else parted
-        parted[box][inside] = names[parts[inside]]
-        owners.append(np.full(len(fresh), mask))
-    return parted, np.concatenate(owners)
-
-
-def _steps(one: Array, other: Array, row: Array, other_row: Array, least: float) -> Mask:
-    """Where two pictures differ by more than `least` though the mask is the same."""
-    return (cv2.absdiff(one, other) > least) & (row == other_row)
-
-
-def _boxes(rows: Labels, wanted: Array) -> list[tuple[int, tuple[int, int, int, int]]]:
-    """top, left, bottom, right of each wanted mask."""
-    if not len(wanted):
-        return []
-    height, width = rows.shape
-    begins = np.ones((height, width), bool)
-    np.not_equal(rows[:, 1:], rows[:, :-1], out=begins[:, 1:])
-    begin = np.flatnonzero(begins)
-    mask, y, x = rows.ravel()[begin], begin // width, begin % width
-    last = x + np.diff(begin, append=rows.size)
-    box = np.tile(np.array([height, width, 0, 0]), (int(mask.max()) + 1, 1))
-    for side, reduce, values in (
-        (0, np.minimum, y),
-        (1, np.minimum, x),
-        (2, np.maximum, y + 1),
-        (3, np.maximum, last),
-    ):
-        reduce.at(box[:, side], mask, values)
-    return [(int(k), tuple(box[k].tolist())) for k in wanted]
 
 
 def _jumps_along_rows(disparity: Disparity, rows: Labels) -> tuple[Array, Array, Array, Array]:
@@ -627,7 +566,6 @@ class _LayerEdges:
     pixel: Array  # (m, 2) flat indices
     layer: Array  # (m, 2) layers, counted from the back
     tears: Array  # (m,) bool: the front one is nearer by a significant jump
-    parallax_px: Array  # (m,) how far they can come apart; 0 where they do not
 
 
 def _nothing_farthest(
@@ -636,7 +574,8 @@ def _nothing_farthest(
     """The layers with the masks that show nothing taken out of theirs, as layer 0."""
     unseen = tuple(np.unique(masks.labels[nothing]).tolist())
     left = [tuple(i for i in members if i not in unseen) for members in ids]
-    new = np.cumsum([bool(members) for members in left]).astype(np.int32)
+    # A sliver that is seen, in a layer of nothing but nothing, goes to the next one behind.
+    new = np.maximum(np.cumsum([bool(members) for members in left]), 1).astype(np.int32)
     seen = [members for members in left if members]
     return np.where(nothing, np.int32(0), new[index]), [unseen, *seen]
 
@@ -645,27 +584,46 @@ def _between_layers(index: Labels, boundaries: Boundaries) -> _LayerEdges:
     layer = index.ravel()[boundaries.pixel]
     differ = layer[:, 0] != layer[:, 1]
     pixel, layer = boundaries.pixel[differ], layer[differ]
-    jump, worth = boundaries.jump[differ], boundaries.parallax_px[differ]
     swap = layer[:, 0] < layer[:, 1]
     pixel[swap], layer[swap] = pixel[swap][:, ::-1], layer[swap][:, ::-1]
-    jump = np.where(swap, -jump, jump)
-    tears = boundaries.significant[differ] & (jump > 0)
-    return _LayerEdges(pixel, layer, tears, np.where(jump > 0, worth, 0.0))
+    jump = np.where(swap, -boundaries.jump[differ], boundaries.jump[differ])
+    return _LayerEdges(pixel, layer, boundaries.significant[differ] & (jump > 0))
+
+
+def _reach(
+    disparity: Disparity,
+    edges: _LayerEdges,
+    camera: Camera,
+    view_box: ViewBox,
+    band_px: float,
+    margin_px: float,
+) -> Array:
+    """How many pixels (m,) what lies behind an edge has to reach under what is in front of it.
+
+    As far as it and the nearest thing around can come apart: between the two there may be a sliver
+    of mixed depth, in front of one and behind the other, that hides neither for long.
+    """
+    width = disparity.shape[1]
+    size = 2 * round(SLIVER_BANDS * band_px) + 1
+    nearest = cv2.dilate(disparity, np.ones((size, size), np.uint8)).ravel()
+    front, back = edges.pixel.T
+    far = disparity.ravel()[back]
+    near = np.maximum(nearest[front], far)
+    worth = parallax_px(camera, view_box, near, far, front % width + 0.5, front // width + 0.5)
+    reach = worth + margin_px + np.where(edges.tears, band_px, 0.0)
+    # From across the photo everything hidden is in reach, however wide the view box.
+    return np.minimum(reach, math.hypot(*disparity.shape))
 
 
 def _holes(
-    index: Labels, num_layers: int, edges: _LayerEdges, band_px: float, margin_px: float
+    index: Labels, num_layers: int, edges: _LayerEdges, reach: Array, margin_px: float
 ) -> list[Mask]:
     """What of each layer is hidden and a camera in the view box can reveal.
 
-    A layer reaches under what is in front of it as far as the two can come apart. Where several
-    layers reach the same hidden pixel, it belongs to the one seen nearest to it, and what is small
-    does not reach much farther than its own thickness; only the farthest is kept whatever the
-    distance, so that nothing is left open.
+    Where several layers reach the same hidden pixel, it belongs to the one seen nearest to it, and
+    what is small does not reach much farther than its own thickness; only the farthest is kept
+    whatever the distance, so that nothing is left open.
     """
-    reach = edges.parallax_px + margin_px + np.where(edges.tears, band_px, 0.0)
-    # From across the photo everything hidden is in reach, however wide the view box.
-    reach = np.minimum(reach, math.hypot(*index.shape))
     claims = run_tasks(
         [
             lambda layer=layer: _claim(index, layer, edges, reach, margin_px)
