@@ -3,16 +3,18 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from training.scenes import meshes
 from training.scenes.meshes import transform
-from training.scenes.raster import Eye, draw
+from training.scenes.raster import Eye, Kernels, draw
 from training.scenes.sample import make_sample, occlusion_edges
 from training.scenes.textures import Textures, make_textures
 from training.scenes.world import Light, Material, Sky, World
+from training.scenes.worlds import make_view
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,6 +31,22 @@ def drawn(world: World, textures: Textures, eye: Eye):
 
 
 class TestRaster:
+    @pytest.mark.parametrize("seed", range(3))
+    def test_torch_draws_the_same_world(self, textures: Textures, seed: int):
+        pytest.importorskip("torch")
+        view = make_view(np.random.default_rng(seed), textures, (48, 64))
+        world = view.world.triangles()
+        a, b = (
+            draw(world, view.eye, view.light, view.sky, textures, kernels=kernels)
+            for kernels in get_args(Kernels)
+        )
+        for name in ("rgb", "disparity", "normal", "instance", "person"):
+            expected, found = getattr(a, name), getattr(b, name)
+            assert expected.dtype == found.dtype, name
+            # A sample on two triangles' common edge may go to either.
+            same = np.isclose(expected, found, rtol=1e-3, atol=1e-3)
+            assert same.mean() > 0.99, name
+
     def test_a_floor_has_the_depth_of_a_floor(self, textures: Textures):
         world = World()
         # Its corners lie behind the camera and far outside the frame.

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ import numpy as np
 from diorama.arrays import Array
 from training.real import Folder, read_folder
 from training.scenes.composites import add_people, people_over_photo
+from training.scenes.raster import Kernels
 from training.scenes.sample import DISPARITY, EDGES, NORMAL, PERSON, Sample, make_sample
 from training.scenes.textures import Textures, make_textures
 
@@ -77,7 +79,7 @@ def open_pool(folder: Path, count: int = 0, rows: int = 288) -> Pool:
 
 
 def make(
-    seed: int, textures: Textures, folder: Folder | None, size: tuple[int, int]
+    seed: int, textures: Textures, folder: Folder | None, size: tuple[int, int], kernels: Kernels
 ) -> tuple[Sample, Array]:
     """The sample of a seed, and which of its truths hold where."""
     random = np.random.default_rng([seed, 1])
@@ -85,13 +87,13 @@ def make(
     kind = random.random()
     if folder is not None and folder.cutouts and folder.photos and kind < 0.1:
         return people_over_photo(random, folder, size)
-    sample = make_sample(seed, textures, size)
+    sample = make_sample(seed, textures, size, kernels)
     if folder is not None and folder.cutouts and kind < 0.25:
         return add_people(random, sample, folder), everything
     return sample, everything
 
 
-def fill(out: Path, train: Path | None, part: int, parts: int) -> None:
+def fill(out: Path, train: Path | None, part: int, parts: int, kernels: Kernels) -> None:
     """Make every sample of this part that is not there yet."""
     cv2.setNumThreads(1)
     pool = open_pool(out)
@@ -104,7 +106,7 @@ def fill(out: Path, train: Path | None, part: int, parts: int) -> None:
         for group in np.unique(mine % TEXTURE_SETS):
             textures = make_textures(int(group), photos[group::TEXTURE_SETS])
             for index in mine[mine % TEXTURE_SETS == group]:
-                pool.put(index, *make(int(index), textures, folder, size))
+                pool.put(index, *make(int(index), textures, folder, size, kernels))
 
 
 def main() -> None:
@@ -115,11 +117,14 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=288, help="height of a sample; a third wider")
     parser.add_argument("--train", type=Path, help="folder with photos and cut-outs (index.jsonl)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--kernels", choices=get_args(Kernels), default="numba", help="torch draws on a GPU"
+    )
     args = parser.parse_args()
     open_pool(args.out, args.count, args.rows)
     context = multiprocessing.get_context("spawn")
     workers = [
-        context.Process(target=fill, args=(args.out, args.train, part, args.jobs))
+        context.Process(target=fill, args=(args.out, args.train, part, args.jobs, args.kernels))
         for part in range(args.jobs)
     ]
     for worker in workers:

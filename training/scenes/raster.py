@@ -8,6 +8,7 @@ has four samples; they are shaded together where they see the same smooth surfac
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numba
@@ -22,6 +23,9 @@ NEAR = 0.05
 
 SHADOW_SIDE = 768
 """Texels of the shadow map's side."""
+
+Kernels = Literal["numba", "torch"]
+"""What draws: `_fill` and `_shade` here, or their twins in `raster_torch`."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +72,44 @@ class Drawn:
     """(H, W) float32, share of the pixel that is people."""
 
 
-def draw(triangles: Triangles, eye: Eye, light: Light, sky: Sky, textures: Textures) -> Drawn:
-    """Draw it; one thread, for many worlds are drawn at once by as many processes."""
+def draw(
+    triangles: Triangles,
+    eye: Eye,
+    light: Light,
+    sky: Sky,
+    textures: Textures,
+    *,
+    kernels: Kernels = "numba",
+) -> Drawn:
+    """Draw it; one thread, for many worlds are drawn at once by as many processes.
+
+    The torch kernels run on the GPU, if there is one.
+    """
     height, width = eye.size
+    fill, shade = _fill, _shade
+    if kernels == "torch":
+        from training.scenes import raster_torch
+
+        fill, shade = raster_torch.fill, raster_torch.shade
     flags = np.ascontiguousarray(triangles.table[triangles.material][:, [8, 0]].astype(np.int32))
     seen, found = (
         np.zeros((2 * height, 2 * width), np.float32),
         np.full((2 * height, 2 * width), -1, np.int32),
     )
-    inverse = _visible(triangles, flags, textures, *_projected(triangles, eye), seen, found)
-    shadow, to_shadow = _shadow_map(triangles, flags, eye, light, textures)
+
+    def look(corners: Array, weights: Array, value: Array, found: Array) -> Array:
+        """Fill in the largest value and its triangle; return the inverses (T, 3, 3) float32."""
+        inverse = np.zeros((len(corners), 3, 3), np.float32)
+        weights = np.ascontiguousarray(weights)
+        fill(corners, weights, triangles.uv, flags, textures.pixels, value, found, inverse)
+        return inverse
+
+    inverse = look(*_projected(triangles, eye), seen, found)
+    corners, weights, to_shadow = _from_light(triangles, eye, light)
+    shadow = np.zeros((SHADOW_SIDE, SHADOW_SIDE), np.float32)
+    look(corners, weights, shadow, np.full(shadow.shape, -1, np.int32))
     return Drawn(
-        *_shade(
+        *shade(
             found,
             inverse,
             triangles.corners,
@@ -119,12 +149,10 @@ def _projected(triangles: Triangles, eye: Eye) -> tuple[Array, Array]:
     return out, np.ones(local.shape[:2])
 
 
-def _shadow_map(
-    triangles: Triangles, flags: Array, eye: Eye, light: Light, textures: Textures
-) -> tuple[Array, Array]:
-    """What the light sees, and the (4, 4) matrix of world points to (x, y, w, q) there.
+def _from_light(triangles: Triangles, eye: Eye, light: Light) -> tuple[Array, Array, Array]:
+    """Corners and weights as `_projected`, and the (4, 4) matrix of world points to (x, y, w, q).
 
-    A map's value is q / w: it grows towards the light.
+    A shadow map's value is q / w: it grows towards the light.
     """
     if light.is_lamp:
         half = 3.0  # tangent of its half angle
@@ -154,42 +182,7 @@ def _shadow_map(
         rows[3, :3] = light.towards / 1000
         rows[3, 3] = 1.0 - light.towards @ centre / 1000  # above 0 for a kilometre around
     moved = triangles.corners @ rows[:, :3].T + rows[:, 3]
-    value = np.zeros((SHADOW_SIDE, SHADOW_SIDE), np.float32)
-    found = np.full(value.shape, -1, np.int32)
-    _visible(
-        triangles,
-        flags,
-        textures,
-        np.ascontiguousarray(moved[..., :3]),
-        moved[..., 3],
-        value,
-        found,
-    )
-    return value, rows
-
-
-def _visible(
-    triangles: Triangles,
-    flags: Array,
-    textures: Textures,
-    corners: Array,
-    weights: Array,
-    value: Array,
-    found: Array,
-) -> Array:
-    """Fill in the largest value and its triangle; return the inverses (T, 3, 3) float32."""
-    inverse = np.zeros((len(corners), 3, 3), np.float32)
-    _fill(
-        corners,
-        np.ascontiguousarray(weights),
-        triangles.uv,
-        flags,
-        textures.pixels,
-        value,
-        found,
-        inverse,
-    )
-    return inverse
+    return np.ascontiguousarray(moved[..., :3]), moved[..., 3], rows
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from diorama.arrays import Array
 from training.scenes.lens import develop
-from training.scenes.raster import draw, occlusion
+from training.scenes.raster import Kernels, draw, occlusion
 from training.scenes.textures import Textures
 from training.scenes.worlds import make_view
 
@@ -35,12 +35,15 @@ class Sample:
     """(H, W) int32."""
 
 
-def make_sample(seed: int, textures: Textures, size: tuple[int, int]) -> Sample:
+def make_sample(
+    seed: int, textures: Textures, size: tuple[int, int], kernels: Kernels = "numba"
+) -> Sample:
     """Build a world, draw it and take its photo; views that show nothing are thrown again."""
     random = np.random.default_rng(seed)
     while True:
         view = make_view(random, textures, size)
-        drawn = draw(view.world.triangles(), view.eye, view.light, view.sky, textures)
+        world = view.world.triangles()
+        drawn = draw(world, view.eye, view.light, view.sky, textures, kernels=kernels)
         near, far = np.percentile(drawn.disparity, [99, 10])
         if near < 8 and near > 1.3 * far and len(np.unique(drawn.instance)) > 3:
             break
