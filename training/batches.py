@@ -23,7 +23,7 @@ class BatchConfig:
     size: int = 16
     area: int = 192 * 256
     """Pixels of a crop; its sides are multiples of 32."""
-    real: float = 0.12
+    real: float = 0.2
     """Share of measured pictures."""
     validation: int = 256
     """Samples at the pool's beginning that training never sees."""

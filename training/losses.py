@@ -24,11 +24,11 @@ def total(outputs: Tensor, truth: dict[str, Tensor]) -> dict[str, Tensor]:
     known, target = truth["known_disparity"], truth["disparity"]
     aligned, unit = match(disparity, target, known)
     return {
-        "disparity": trimmed_error(aligned, target, known, unit),
-        "gradient": 0.5 * gradient_error(aligned, target, known, unit),
+        "disparity": 2.5 * trimmed_error(aligned, target, known, unit),
+        "gradient": 1.0 * gradient_error(aligned, target, known, unit),
         "normal": 0.3 * normal_error(normal, truth["normal"], truth["known_normal"]),
-        "person": 0.3 * mask_error(person, truth["person"], truth["known_person"], 1.0),
-        "edges": 0.3 * mask_error(edges, truth["edges"], truth["known_edges"], 4.0),
+        "person": 0.2 * mask_error(person, truth["person"], truth["known_person"], 1.0),
+        "edges": 0.2 * mask_error(edges, truth["edges"], truth["known_edges"], 4.0),
         "spread": 0.05 * spread_error(spread, (aligned - target).detach() / unit, known),
     }
 
