@@ -7,6 +7,7 @@ from types import ModuleType
 from diorama.errors import MissingExtraError
 
 EXTRAS = {
+    "convert": "onnx",
     "exr": "OpenEXR",
     "gpu": "triton",
     "heic": "pillow_heif",
