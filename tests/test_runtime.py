@@ -40,3 +40,14 @@ def test_a_failing_task_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIORAMA_THREADS", "2")
     with pytest.raises(ZeroDivisionError):
         run_tasks([lambda: 1, lambda: 1 / 0])
+
+
+def test_tasks_may_run_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIORAMA_THREADS", "2")
+
+    def nested(first: int) -> list[int]:
+        return run_tasks([lambda k=k: first + k for k in range(3)])
+
+    assert run_tasks([lambda f=f: nested(f) for f in range(4)]) == [
+        [f, f + 1, f + 2] for f in range(4)
+    ]

@@ -7,6 +7,7 @@ thread pool. The bands do not depend on the number of threads, so neither does a
 import contextlib
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -31,14 +32,30 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def run_tasks(tasks: Sequence[Callable[[], object]]) -> list:
-    """Run independent calls on the shared pool and return their results in order.
-
-    Not to be called from inside a task: the pool is shared and would wait for itself.
-    """
+    """Run independent calls, here and on the shared pool, and return their results in order."""
     threads = num_threads()
-    if threads == 1 or len(tasks) < 2:
-        return [task() for task in tasks]
-    return [future.result() for future in [_pool(threads).submit(task) for task in tasks]]
+    results: list = [None] * len(tasks)
+    waiting = deque(range(len(tasks)))
+
+    def work() -> None:
+        while True:
+            try:
+                index = waiting.popleft()
+            except IndexError:  # asking whether it is empty could be outrun by another thread
+                return
+            results[index] = tasks[index]()
+
+    helpers = [_pool(threads).submit(work) for _ in range(min(threads, len(tasks)) - 1)]
+    try:
+        work()
+    except BaseException:
+        waiting.clear()
+        raise
+    for helper in helpers:
+        # One that has not begun is not needed, and may wait for a thread that waits for us.
+        if not helper.cancel():
+            helper.result()
+    return results
 
 
 def run_bands(
@@ -46,9 +63,10 @@ def run_bands(
 ) -> list:
     """Call `kernel(first_row, end_row, *args)` for every band of rows; results in row order."""
     bands = [(row, min(row + band_rows, num_rows)) for row in range(0, num_rows, band_rows)]
-    # The first call may compile; letting every thread do so at once would only repeat the work.
-    first = [kernel(*band, *args) for band in bands[:1]]
-    return first + run_tasks([lambda b=band: kernel(*b, *args) for band in bands[1:]])
+    # A compiled function's first call compiles or loads it, for which all threads would wait.
+    alone = 0 if getattr(kernel, "signatures", True) else 1
+    first = [kernel(*band, *args) for band in bands[:alone]]
+    return first + run_tasks([lambda b=band: kernel(*b, *args) for band in bands[alone:]])
 
 
 @contextlib.contextmanager
