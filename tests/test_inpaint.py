@@ -285,6 +285,16 @@ class TestFillLayers:
             assert (layer.rgba == rgba).all()
             assert (layer.disparity == values).all()
 
+    def test_overwriting_gives_the_same_in_the_layers_own_arrays(self):
+        photo, layers, disparity = three_sheets()
+        copies = fill_layers(photo, layers, disparity, inpainter=MeanColor())
+        own = fill_layers(photo, layers, disparity, inpainter=MeanColor(), overwrite=True)
+        for layer, before, copy in zip(own, layers, copies, strict=True):
+            assert layer.rgba is before.rgba
+            assert layer.disparity is before.disparity
+            assert (layer.rgba == copy.rgba).all()
+            assert (layer.disparity == copy.disparity).all()
+
     def test_refuses_a_layer_of_another_size(self):
         photo, layers, _ = three_sheets()
         small = np.ones((10, 30), np.float32)
@@ -307,6 +317,17 @@ def three_sheets():
         layers.append(Layer(rgba, np.where(hole, 0, value).astype(np.float32), hole, (k,)))
     scene = two_cards(30, 20).photo()
     return Photo(scene.rgb, scene.texture, scene.camera), tuple(layers), disparity
+
+
+def test_a_part_that_touches_nothing_known_takes_the_nearest_value_however_far():
+    values = np.zeros((40, 900), np.float32)
+    values[:, 300:] = np.linspace(0.2, 0.9, 40)[:, None]
+    known = np.zeros(values.shape, bool)
+    known[:, 300:310] = True
+    hole = np.zeros(values.shape, bool)
+    hole[10:12, [5, 295, 890]] = True
+    filled = solve_harmonic(values[..., None], known, hole)[:, 0]
+    assert (filled.reshape(2, 3) == values[10:12, [300]]).all()
 
 
 def test_nearest_values_are_zero_where_nothing_is_valid():

@@ -286,6 +286,7 @@ def _make(
         view_box=scene.view_box,
         config=config.inpaint,
         seed=config.seed,
+        overwrite=True,
     )
     opaque = None if photo.alpha is None else photo.alpha >= 1
     reconcile(photo.rgb, [(layer.rgba, layer.hole) for layer in layers], opaque=opaque)

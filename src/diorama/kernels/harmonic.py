@@ -21,6 +21,9 @@ from diorama.arrays import AnyArray, Array, Mask, is_tensor
 COARSEST = 48
 """Unknowns below which a few sweeps solve a level."""
 
+NEAR_PX = 128
+"""How far the nearest known value of a pixel is looked for at first."""
+
 MAX_ITERATIONS = 60
 """Far more than the 8-14 that holes need; a bound, so that nothing can hang."""
 
@@ -51,7 +54,7 @@ def solve_harmonic(
     rows, columns = np.divmod(np.flatnonzero(hole), hole.shape[1])
     if rows.size == 0:
         return np.zeros((0, values.shape[2]), np.float32)
-    from diorama.kernels._numba.harmonic import solve
+    from diorama.kernels._numba.harmonic import solve, untouched
 
     # One pixel of frame all round, so that every neighbour has an address.
     top, left = rows.min() - 1, columns.min() - 1
@@ -89,9 +92,9 @@ def solve_harmonic(
         result[:, channel] = start[channel] + solve(
             offsets, links, weights, diagonals, parents, rhs, tolerance, MAX_ITERATIONS
         )
-    lost = _untouched(index.reshape(height, width) < rows.size, fixed)
+    lost = untouched(neighbours, fixed)
     if lost.any():
-        result[lost] = nearest_values(values, known)[rows[lost], columns[lost]]
+        result[lost] = _nearest_values_at(values, known, rows[lost], columns[lost])
     return result
 
 
@@ -158,11 +161,32 @@ def nearest_labels(valid: Mask) -> Array:
     return labels.astype(np.int32, copy=False)
 
 
-def _untouched(hole: Mask, fixed: Array) -> Array:
-    """(n,) bool: the hole's pixels whose connected part has no known neighbour."""
-    count, parts = cv2.connectedComponents(hole.view(np.uint8), connectivity=4)
-    part = parts[hole]
-    return (np.bincount(part, fixed, count) == 0)[part]
+def _nearest_values_at(values: Array, valid: Mask, rows: Array, columns: Array) -> Array:
+    """(n, C): of each listed pixel the nearest valid one's value; 0 if there is none.
+
+    Looked for around each square of `NEAR_PX` that holds some, then farther for those in vain.
+    """
+    found = np.zeros((rows.size, values.shape[2]), values.dtype)
+    left, reach = np.arange(rows.size), NEAR_PX
+    while left.size:
+        square = rows[left] // NEAR_PX * valid.shape[1] + columns[left] // NEAR_PX
+        in_vain = []
+        for some in (left[square == which] for which in np.unique(square)):
+            y, x = rows[some], columns[some]
+            top, first = max(0, y.min() - reach), max(0, x.min() - reach)
+            box = np.s_[top : y.max() + reach + 1, first : x.max() + reach + 1]
+            near = valid[box]
+            whole = near.shape == valid.shape
+            if near.any():
+                away = cv2.distanceTransform((~near).view(np.uint8), cv2.DIST_L2, 3)
+                sure = whole | (away[y - top, x - first] < 0.9 * reach)
+                nearest = nearest_values(values[box], near)[y - top, x - first]
+                found[some[sure]] = nearest[sure]
+                in_vain.append(some[~sure])
+            elif not whole:
+                in_vain.append(some)
+        left, reach = np.concatenate([*in_vain, left[:0]]), 4 * reach
+    return found
 
 
 def _of_four(weights: Array) -> Array:

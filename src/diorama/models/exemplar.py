@@ -14,8 +14,10 @@ noisy. All of it vanishes at the seam, so there is none; that is gradient-domain
 al., "Poisson image editing", 2003) with E as the guide.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -32,6 +34,7 @@ from diorama.kernels.patchmatch import (
     vote_patches,
 )
 from diorama.runtime import run_tasks
+from diorama.tiles import Tile, tiles_with
 
 CELL_PX = 32
 """Parts of a hole nearer than about this are filled together, farther ones on their own."""
@@ -84,6 +87,12 @@ VOTE_SIGMA_PX = 2.0
 
 FINAL_VOTE_SIGMA_PX = 0.5
 """The last vote nearly copies the middle: a wider one would average the texture away."""
+
+BAND_ROWS = 128
+"""Rows halved as one, an even number: what they need stays in cache."""
+
+INNER = np.s_[FRAME:-FRAME, FRAME:-FRAME]
+"""A framed picture without its frame."""
 
 TOLERANCE = 1e-3
 """Of the harmonic fill: a thousandth of the colours' range cannot be seen."""
@@ -168,22 +177,23 @@ class Exemplar:
     def _fill(self, rgb: Rgb, region: "_Region", seed: int, run: "_Runner") -> Array:
         """(n, 3) colours of the region's hole; `rgb` holds its harmonic fill."""
         known, hole = region.known, region.hole
+        harmonic = rgb[region.box]
         if not known.any():
-            return rgb[region.box][hole]
-        # Other regions' guesses are not this one's business: all else is as good as black.
-        harmonic = np.where((known | hole)[..., None], rgb[region.box], np.float32(0))
-        levels = _pyramid(_Level(harmonic, known, hole))
+            return harmonic[hole]
+        levels = _pyramid(harmonic, known, hole, run)
         match = None
         for depth in range(len(levels) - 1, -1, -1):
             match = self._match(levels[depth], match, depth, seed, run)
         assert match is not None
-        difference = match.rgb - harmonic
-        coarse = _blur(difference, known | hole, self.detail_sigma_px)[hole]
-        fine = difference[hole] - coarse
-        square = np.square(_distance_px(known)[hole, None])
+        coarse, wanted, have = self._scales(match.rgb[INNER], harmonic, region, run)
+        wanted = solve_harmonic(wanted[..., None], known, hole, tolerance=1e-2)[:, 0]
+        ratio = (np.maximum(wanted, 0) + FAINT_ENERGY) / (have[hole] + FAINT_ENERGY)
+        gain = np.minimum(self.detail * np.sqrt(ratio), self.max_gain)[:, None]
+        smooth, coarse = harmonic[hole], coarse[hole]
+        fine = match.rgb[INNER][hole] - smooth - coarse
+        square = np.square(levels[0].distance_px)[:, None]
         trust = square / (square + np.float32(HARMONIC_REACH_PX**2))
-        gain = self._gain(match.rgb, known, hole)[:, None]
-        fill = harmonic[hole] + trust * (gain * fine + self.structure * coarse)
+        fill = smooth + trust * (gain * fine + self.structure * coarse)
         return np.clip(fill, 0, 1).astype(np.float32)
 
     def _match(
@@ -194,9 +204,11 @@ class Exemplar:
         seed: int,
         run: "_Runner",
     ) -> "_Match":
-        """Match and vote on one level, beginning from the next coarser one's result."""
-        known, hole = _framed(level.known), _framed(level.hole)
-        height, width = known.shape
+        """Match and vote on one level, whose hole is painted, from the next coarser one's result.
+
+        Arrays have the picture's size, yet are read and written at the targets alone.
+        """
+        known, hole = level.known, level.hole
         kernel = np.ones((2 * RADIUS + 1, 2 * RADIUS + 1), np.uint8)
         usable = cv2.erode(known.view(np.uint8), kernel)
         # Patches at the hole's rim that overlap it vote, too: they tie it to what is known.
@@ -204,19 +216,20 @@ class Exemplar:
         pixels = np.flatnonzero(hole).astype(np.int32)
         targets = np.flatnonzero(rim & (known | hole)).astype(np.int32)
 
-        rgb = _framed(level.rgb)
-        guess = rgb.reshape(-1, 3)  # a view
+        guess = level.rgb.reshape(-1, 3)  # a view
         harmonic = guess[pixels]
-        sources = np.full(height * width, -1, np.int32)
+        sources = np.full(hole.size, -1, np.int32)
         if coarser is None:
             sources[targets] = _nearest_source(usable)[targets]
         else:
-            sources[targets] = _refined(coarser.sources, targets, level.known.shape, usable)
-            guess[pixels] = _doubled(coarser.rgb, level.hole)
+            sources[targets] = _refined(coarser.sources, targets, usable)
+            guess[pixels] = _doubled(coarser.rgb[INNER], hole)
 
-        confidence = np.where(hole, CONFIDENCE_FALL ** -_distance_px(known), known)
-        image = PatchImage(rgb, confidence.astype(np.float32), usable)
-        costs = np.zeros(height * width, np.float32)
+        confidence = known.astype(np.float32)
+        confidence[hole] = CONFIDENCE_FALL**-level.distance_px
+        image = PatchImage(level.rgb, confidence, usable)
+        before = sources.copy()
+        costs, weights = np.zeros(hole.size, np.float32), np.zeros(hole.size, np.float32)
 
         def vote(weights: Array, sigma_px: float) -> Array:
             window = _window(sigma_px)
@@ -231,7 +244,7 @@ class Exemplar:
             return np.concatenate(voted)
 
         def search(sweep: int) -> None:
-            before = sources.copy()
+            before[targets] = sources[targets]
             run(
                 [
                     lambda part=part: match_patches(
@@ -251,26 +264,45 @@ class Exemplar:
 
         if coarser is not None:
             # Sources at this scale bring detail that no interpolation has.
-            colors = vote(image.confidence.reshape(-1), VOTE_SIGMA_PX)
+            colors = vote(confidence.reshape(-1), VOTE_SIGMA_PX)
             guess[pixels] = self._anchored(colors, harmonic)
         sweeps = SWEEPS_COARSEST if coarser is None else SWEEPS
         for sweep in range(sweeps):
             search(sweep)
             last = sweep == sweeps - 1
-            weights = image.confidence.reshape(-1) / (costs + np.float32(MATCHED_DIFFERENCE))
+            certain = confidence.reshape(-1)[targets]
+            weights[targets] = certain / (costs[targets] + np.float32(MATCHED_DIFFERENCE))
             colors = vote(weights, FINAL_VOTE_SIGMA_PX if last and depth == 0 else VOTE_SIGMA_PX)
             guess[pixels] = colors if last else self._anchored(colors, harmonic)
-        return _Match(rgb[FRAME:-FRAME, FRAME:-FRAME], sources.reshape(height, width))
+        return _Match(level.rgb, sources.reshape(hole.shape))
 
-    def _gain(self, rgb: Array, known: Array, hole: Array) -> Array:
-        """(n,): what gives the hole's fine texture the strength it has around."""
-        luma = rgb.mean(2, keepdims=True)
-        energy = np.square(luma - _blur(luma, known | hole, self.detail_sigma_px))
-        wanted = _blur(energy, known, ENERGY_SIGMA_PX)
-        wanted = solve_harmonic(wanted, known, hole, tolerance=1e-2)[:, 0]
-        have = _blur(energy, hole, ENERGY_SIGMA_PX)[hole, 0]
-        ratio = (np.maximum(wanted, 0) + FAINT_ENERGY) / (have + FAINT_ENERGY)
-        return np.minimum(self.detail * np.sqrt(ratio), self.max_gain)
+    def _scales(
+        self, rgb: Array, harmonic: Array, region: "_Region", run: "_Runner"
+    ) -> tuple[Array, Array, Array]:
+        """What parts fine scales from coarse ones, and the strengths of the fine ones.
+
+        Returns:
+            G * D (h, w, 3), right in the hole; the known surroundings' energy (h, w), right beside
+            it; and the hole's (h, w). Elsewhere they are 0.
+        """
+        near = cv2.dilate(region.hole.view(np.uint8), np.ones((3, 3), np.uint8)).view(bool)
+        coarse = np.zeros(rgb.shape, np.float32)
+        wanted, have = np.zeros(near.shape, np.float32), np.zeros(near.shape, np.float32)
+
+        def fill(tile: Tile) -> None:
+            known, hole = region.known[tile.around], region.hole[tile.around]
+            inside, colors = known | hole, rgb[tile.around]
+            luma = (colors[..., 0] + colors[..., 1] + colors[..., 2]) / np.float32(3)
+            energy = np.square(luma - _blur(luma, inside, self.detail_sigma_px))
+            wanted[tile.here] = _blur(energy, known, ENERGY_SIGMA_PX)[tile.inner]
+            have[tile.here] = _blur(energy, hole, ENERGY_SIGMA_PX)[tile.inner]
+            difference = np.zeros_like(colors)
+            difference[hole] = colors[hole] - harmonic[tile.around][hole]
+            coarse[tile.here] = _blur(difference, inside, self.detail_sigma_px)[tile.inner]
+
+        margin = math.ceil(4 * ENERGY_SIGMA_PX) + math.ceil(4 * self.detail_sigma_px) + 2
+        run([partial(fill, tile) for tile in tiles_with(near, margin=margin)])
+        return coarse, wanted, have
 
     def _anchored(self, colors: Array, harmonic: Array) -> Array:
         return colors + np.float32(self.anchor) * (harmonic - colors)
@@ -291,11 +323,14 @@ def _runs(pixels: Array) -> list[Array]:
 
 @dataclass(frozen=True)
 class _Level:
-    """A picture at one scale; `rgb` holds the harmonic fill in the hole, black elsewhere."""
+    """A picture at one scale, with `FRAME` empty pixels all round."""
 
     rgb: Array
+    """(h, w, 3) float32: the harmonic fill in the hole, black where nothing is known."""
     known: Array
     hole: Array
+    distance_px: Array
+    """(n,) float32: from each pixel of the hole to the nearest known one."""
 
 
 @dataclass(frozen=True)
@@ -316,9 +351,9 @@ class _Match:
     """A level's result."""
 
     rgb: Array
-    """(h, w, 3)."""
+    """(h, w, 3), framed."""
     sources: Array
-    """(h + 2 FRAME, w + 2 FRAME) int32: flat indices in an array of that size."""
+    """(h, w) int32, framed: flat indices in an array of that size."""
 
 
 def _harmonic_fill(task: FillTask) -> Rgb:
@@ -335,49 +370,71 @@ def _harmonic_fill(task: FillTask) -> Rgb:
     return filled
 
 
-def _pyramid(finest: _Level) -> list[_Level]:
+def _pyramid(harmonic: Rgb, known: Array, hole: Array, run: "_Runner") -> list[_Level]:
     """Levels, finest first, until the hole is thin enough for patches to see across it."""
-    levels = [finest]
+    finest = _blank(known.shape)
+    # Other regions' guesses are not this one's business: all else is as good as black.
+    cv2.copyTo(harmonic, (known | hole).view(np.uint8), finest[0][INNER])
+    finest[1][INNER], finest[2][INNER] = known, hole
+    levels = [_level(*finest)]
     while True:
         level = levels[-1]
-        thin = _distance_px(level.known)[level.hole].max() <= COARSEST_DISTANCE_PX
-        if thin or min(level.known.shape) < 2 * COARSEST_SIDE_PX:
+        thin = level.distance_px.max() <= COARSEST_DISTANCE_PX
+        if thin or min(level.known[INNER].shape) < 2 * COARSEST_SIDE_PX:
             return levels
-        halved = _halved(level)
+        halved = _halved(level, run)
         if not halved.hole.any() or not halved.known.any():
             return levels
         levels.append(halved)
 
 
-def _halved(level: _Level) -> _Level:
-    """Half the size: 2x2 means of what is known; the hole's harmonic fill counts for little."""
-    height, width = level.known.shape
-    size = (width // 2 + width % 2, height // 2 + height % 2)
-    pad = ((0, height % 2), (0, width % 2))
-    known = np.pad(level.known, pad).astype(np.float32)
-    hole = np.pad(level.hole, pad).astype(np.float32)
-    weight = known + HOLE_WEIGHT * hole
-    rgb = np.pad(level.rgb, (*pad, (0, 0))) * weight[..., None]
-
-    def mean(quantity: Array) -> Array:
-        return cv2.resize(quantity, size, interpolation=cv2.INTER_AREA)
-
-    num_known, num_hole = 4 * mean(known), 4 * mean(hole)
-    # A cell is known by majority, or where it would else be nothing.
-    is_known = (num_known > 1.5) | ((num_known > 0.5) & (num_hole < 0.5))
-    is_hole = (num_hole > 0.5) & ~is_known
-    return _Level(mean(rgb) / np.maximum(mean(weight), 1e-6)[..., None], is_known, is_hole)
+def _blank(shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
+    """Colours, what is known and what is hole, all of it empty, with a frame."""
+    height, width = shape[0] + 2 * FRAME, shape[1] + 2 * FRAME
+    rgb = np.zeros((height, width, 3), np.float32)
+    return rgb, np.zeros((height, width), bool), np.zeros((height, width), bool)
 
 
-def _distance_px(known: Array) -> Array:
-    """(h, w) float32: the distance to the nearest known pixel."""
+def _level(rgb: Array, known: Array, hole: Array) -> _Level:
     distance = cv2.distanceTransform((~known).view(np.uint8), cv2.DIST_L2, 3)
-    return distance.astype(np.float32, copy=False)
+    return _Level(rgb, known, hole, distance[hole].astype(np.float32, copy=False))
 
 
-def _framed(array: Array) -> Array:
-    """`array` with `FRAME` empty pixels all round, contiguous."""
-    return np.pad(array, ((FRAME, FRAME), (FRAME, FRAME)) + ((0, 0),) * (array.ndim - 2))
+def _halved(level: _Level, run: "_Runner") -> _Level:
+    """Half the size: 2x2 means of what is known; the hole's harmonic fill counts for little."""
+    rgb, known, hole = level.rgb[INNER], level.known[INNER], level.hole[INNER]
+    height, width = known.shape
+    halved = _blank(((height + 1) // 2, (width + 1) // 2))
+
+    def band(top: int) -> None:
+        rows = slice(top, top + BAND_ROWS)
+        is_known, is_hole, colors = known[rows], hole[rows], rgb[rows].copy()
+        colors[is_hole] *= np.float32(HOLE_WEIGHT)
+        share_known = _mean_of_four(is_known.astype(np.float32))
+        share_hole = _mean_of_four(is_hole.astype(np.float32))
+        colors = _mean_of_four(colors)
+        weight = share_known + np.float32(HOLE_WEIGHT) * share_hole
+        light = (weight > 0) & (weight < 1)
+        colors[light] /= weight[light, None]
+        # A cell is known by majority, or where it would else be nothing.
+        is_known = (share_known > 0.375) | ((share_known > 0.125) & (share_hole < 0.125))
+        at = slice(top // 2, top // 2 + len(weight))
+        halved[0][INNER][at], halved[1][INNER][at] = colors, is_known
+        halved[2][INNER][at] = (share_hole > 0.125) & ~is_known
+
+    run([partial(band, top) for top in range(0, height, BAND_ROWS)])
+    return _level(*halved)
+
+
+def _mean_of_four(quantity: Array) -> Array:
+    """2x2 means; beyond an odd edge there is 0."""
+    height, width = quantity.shape[:2]
+    if height % 2 or width % 2:
+        quantity = cv2.copyMakeBorder(
+            quantity, 0, height % 2, 0, width % 2, cv2.BORDER_CONSTANT, value=(0,) * 4
+        )
+    size = (quantity.shape[1] // 2, quantity.shape[0] // 2)
+    return cv2.resize(quantity, size, interpolation=cv2.INTER_AREA)
 
 
 def _nearest_source(usable: Array) -> Array:
@@ -391,23 +448,34 @@ def _nearest_source(usable: Array) -> Array:
     return table[labels].reshape(-1)
 
 
-def _refined(coarse: Array, targets: Array, shape: tuple[int, ...], usable: Array) -> Array:
+def _refined(coarse: Array, targets: Array, usable: Array) -> Array:
     """(n,) int32: the coarser level's sources at twice the size, -1 where not usable."""
-    width = usable.shape[1]
+    height, width = usable.shape
     y, x = targets // width - FRAME, targets % width - FRAME
     source = coarse[y // 2 + FRAME, x // 2 + FRAME]
-    found_y = 2 * (source // coarse.shape[1] - FRAME) + y % 2
-    found_x = 2 * (source % coarse.shape[1] - FRAME) + x % 2
-    valid = (source >= 0) & (found_y < shape[0]) & (found_x < shape[1])
-    fine = np.where(valid, (found_y + FRAME) * width + found_x + FRAME, 0)
+    found_y = 2 * (source // coarse.shape[1] - FRAME) + y % 2 + FRAME
+    found_x = 2 * (source % coarse.shape[1] - FRAME) + x % 2 + FRAME
+    valid = (source >= 0) & (found_y < height - FRAME) & (found_x < width - FRAME)
+    fine = np.where(valid, found_y * width + found_x, 0)
     return np.where(valid & (usable.reshape(-1)[fine] > 0), fine, -1).astype(np.int32)
 
 
 def _doubled(coarse: Array, hole: Array) -> Array:
-    """(n, 3): the coarser level's colours at the hole's pixels, interpolated."""
-    size = (2 * coarse.shape[1], 2 * coarse.shape[0])
-    fine = cv2.resize(coarse, size, interpolation=cv2.INTER_LINEAR)
-    return fine[: hole.shape[0], : hole.shape[1]][hole]
+    """(n, 3): the coarser level's colours at the framed hole's pixels, interpolated."""
+    rows, columns = np.nonzero(hole)
+    total = np.zeros((rows.size, 3), np.float32)
+    # A fine pixel lies a quarter of a coarse one beside the nearest coarse centre.
+    for row, down in _beside(rows - FRAME, coarse.shape[0]):
+        for column, across in _beside(columns - FRAME, coarse.shape[1]):
+            total += np.float32(down * across) * coarse[row, column]
+    return total
+
+
+def _beside(at: Array, side: int) -> list[tuple[Array, float]]:
+    """The nearer and the farther coarse pixel of each fine one, and what they count for."""
+    near = at // 2
+    far = np.clip(near + 2 * (at % 2) - 1, 0, side - 1)
+    return [(near, 0.75), (far, 0.25)]
 
 
 def _window(sigma_px: float) -> Array:
@@ -417,8 +485,9 @@ def _window(sigma_px: float) -> Array:
 
 
 def _blur(quantity: Array, inside: Array, sigma_px: float) -> Array:
-    """Gaussian mean over what is `inside` only."""
+    """Gaussian mean over what is `inside` only; (h, w) or (h, w, 3)."""
     weight = inside.astype(np.float32)
-    blurred = cv2.GaussianBlur(quantity * weight[..., None], (0, 0), sigma_px)
+    each = weight if quantity.ndim == 2 else np.repeat(weight, 3, 1).reshape(quantity.shape)
+    blurred = cv2.GaussianBlur(quantity * each, (0, 0), sigma_px)
     weight = np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma_px), 1e-6)
-    return blurred.reshape(quantity.shape) / weight[..., None]  # OpenCV drops a last axis of 1
+    return blurred / (weight if quantity.ndim == 2 else weight[..., None])

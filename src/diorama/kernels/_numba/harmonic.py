@@ -5,6 +5,30 @@ from numba import njit
 
 
 @njit(nogil=True, cache=True)
+def untouched(neighbours, fixed):
+    """(n,) bool: the pixels from which no path in the hole leads to one that is held."""
+    n = fixed.size
+    lost = np.ones(n, np.bool_)
+    stack = np.empty(n, np.int32)
+    top = 0
+    for i in range(n):
+        if fixed[i] > 0:
+            lost[i] = False
+            stack[top] = i
+            top += 1
+    while top > 0:
+        top -= 1
+        i = stack[top]
+        for e in range(4):
+            j = neighbours[i, e]
+            if j < n and lost[j]:
+                lost[j] = False
+                stack[top] = j
+                top += 1
+    return lost
+
+
+@njit(nogil=True, cache=True)
 def coarsen(neighbours, weights, fixed, parents, cells):
     """Sums over each of `cells` aggregates: links (cells, 4) that leave it, and what holds it.
 
