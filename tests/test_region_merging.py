@@ -12,8 +12,10 @@ from diorama import testing
 from diorama.camera import Camera
 from diorama.depth_files import fill_missing
 from diorama.errors import InputError
+from diorama.kernels import flood as flood_module
 from diorama.kernels.flood import STRIP_PIXELS, WALL, flood, link_weights, region_histograms
 from diorama.masks import Masks
+from diorama.models import region_merging
 from diorama.models.region_merging import RegionMerging, RegionMergingConfig
 from diorama.photo import Photo
 
@@ -197,17 +199,34 @@ def test_disparity_must_fit_and_be_finite() -> None:
 
 
 def test_links_tell_steps_from_ramps() -> None:
-    lab = np.zeros((1, 12, 3), np.uint16)
-    lab[:, 9:] = 80
+    lab = np.zeros((1, 12, 3), np.uint8)
+    lab[:, 9:] = 2
     step = np.array([[0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1]], np.float32)
     ramp = np.arange(12, dtype=np.float32)[None]
 
     right, down = link_weights(lab, step, 0.5)
 
-    weight = int(80 * 3**0.5 / 8)
+    weight = int(2 * (64**2 + 128**2 + 128**2) ** 0.5 / 8)
     assert right.tolist() == [[0, 0, WALL, 0, 0, 0, 0, 0, weight, 0, 0, WALL]]
     assert (down == WALL).all()
     assert link_weights(lab, ramp, 0.5)[0].tolist() == [[0] * 8 + [weight, 0, 0, WALL]]
+
+
+def test_bands_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    rgb = noise(150, 90)
+    lab = region_merging._lab(rgb)
+    disparity = rgb[..., 0] * np.linspace(0, 1, 150, dtype=np.float32)[:, None]
+
+    def found() -> list[np.ndarray]:
+        right, down = link_weights(lab, disparity, 0.3, noise_sigma_px=0.9)
+        seeds = region_merging._seeds(right, down)
+        return [right, down, seeds, region_merging._channels(lab)]
+
+    whole = found()
+    monkeypatch.setattr(region_merging, "DETAIL_ROWS", 7)
+    run = region_merging.run_bands
+    monkeypatch.setattr(flood_module, "run_bands", lambda *args: run(*args, band_rows=5))
+    assert all((a == b).all() for a, b in zip(whole, found(), strict=True))
 
 
 def test_flooding_meets_at_the_strongest_link() -> None:

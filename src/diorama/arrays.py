@@ -82,7 +82,8 @@ def check_disparity(disparity: Disparity, like: Array | None = None) -> None:
     """Raise `InputError` unless `disparity` is (H, W) float32, finite, >= 0 and sized as `like`."""
     shape = (None, None) if like is None else like.shape[:2]
     check_array("disparity", disparity, dtype=np.float32, shape=shape)
-    if not np.isfinite(disparity).all() or (disparity < 0).any():
+    # Without a picture of answers; NaN is neither.
+    if not (disparity.min(initial=0) >= 0 and disparity.max(initial=0) < np.inf):
         raise InputError("disparity must be finite and not negative; fill or clip it first")
 
 

@@ -1,7 +1,9 @@
 """Over-segmentation by flooding: a minimum spanning forest that no depth step may cross."""
 
+import math
 from functools import partial
 
+import cv2
 import numpy as np
 
 from diorama.arrays import Array, Disparity, Labels
@@ -10,14 +12,20 @@ from diorama.runtime import run_bands, run_tasks
 WALL = 255
 """The weight of a link across a sharp depth step: never crossed."""
 
+LAB_UNITS = (64, 128, 128)
+"""What a level of L, a and b counts in links, before they are divided by 8."""
+
 STRIP_PIXELS = 1 << 18
 """Pixels flooded as one: small enough that the queues stay in cache and many cores find work."""
 
 
-def link_weights(lab: Array, disparity: Disparity, depth_step: float) -> tuple[Array, Array]:
+def link_weights(
+    lab: Array, disparity: Disparity, depth_step: float, *, noise_sigma_px: float = 0.0
+) -> tuple[Array, Array]:
     """How different each pixel is from its right and its lower neighbour.
 
-    A link weighs the colour difference ``|lab_p - lab_q| / 8``, at most 254, or `WALL` where
+    A link weighs eight times the colour difference ``|(L, 2 a, 2 b)_p - (L, 2 a, 2 b)_q|`` in
+    levels, at most 254, or `WALL` where
 
         |d_p - d_q| > depth_step   and   |d_p - d_q| > 0.35 range(d over 6 pixels along the link)
 
@@ -25,9 +33,10 @@ def link_weights(lab: Array, disparity: Disparity, depth_step: float) -> tuple[A
     evenly, a fifth of those six pixels' range from each to the next.
 
     Args:
-        lab: (H, W, 3) uint16, a perceptual colour, smoothed against noise.
+        lab: (H, W, 3) uint8, OpenCV's Lab; the difference counts chroma double.
         disparity: (H, W).
         depth_step: the least disparity that counts as a step.
+        noise_sigma_px: standard deviation of the Gaussian that Lab is smoothed with first.
 
     Returns:
         Weights to the right and downwards, (H, W) uint8 each; `WALL` where the photo ends.
@@ -37,7 +46,20 @@ def link_weights(lab: Array, disparity: Disparity, depth_step: float) -> tuple[A
     height, width = disparity.shape
     right = np.empty((height, width), np.uint8)
     down = np.empty((height, width), np.uint8)
-    run_bands(kernels.link_weights, height, lab, disparity, np.float32(depth_step), right, down)
+    step = np.float32(depth_step)
+
+    def band(first: int, end: int) -> None:
+        # The photo's border is the band's only where they meet: a link looks three pixels ahead.
+        margin = max(3, math.ceil(4 * noise_sigma_px) + 1)
+        rows = slice(max(0, first - margin), min(height, end + margin))
+        smooth = lab[rows] * np.array(LAB_UNITS, np.uint16)
+        if noise_sigma_px > 0:
+            smooth = cv2.GaussianBlur(smooth, (0, 0), noise_sigma_px)
+        top = rows.start
+        args = smooth, disparity[rows], step, right[rows], down[rows]
+        kernels.link_weights(first - top, end - top, *args)
+
+    run_bands(band, height)
     return right, down
 
 

@@ -12,8 +12,10 @@ So edges of masks lie on image edges, and where the disparity has sharp steps, o
 Related: Arbelaez et al., "Contour detection and hierarchical image segmentation" (2011).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -23,6 +25,7 @@ from diorama.kernels.flood import WALL, flood, link_weights, region_histograms
 from diorama.kernels.merging import merge_regions
 from diorama.masks import Masks
 from diorama.photo import Photo
+from diorama.runtime import run_bands
 
 NUM_SEEDS = 3000
 """Cells of the seed grid: regions of about 26 x 26 pixels at 1920x1080."""
@@ -38,6 +41,10 @@ CHANNEL_WEIGHTS = (0.35, 0.5, 5.0, 1.0)
 """Of the distances in L, a, b (8-bit levels; L counts 2.55 times as many) and detail."""
 DETAIL_WIDTH_PX = 17
 """Fine detail over less than this is an edge, not a texture."""
+DETAIL_SIGMA_PX = 1.5
+"""Of the blurs that tell fine detail from the rest, and gather it."""
+DETAIL_ROWS = 192
+"""Rows whose detail is found as one; what reaches over from beside them is found twice."""
 EDGE_WEIGHT, JUMP_WEIGHT, OCCLUSION_WEIGHT = 0.5, 80.0, 20.0
 """Of the image gradient (levels), of the jump of disparity (shares of its range) and of the
 probability of an occlusion edge on a border."""
@@ -78,10 +85,10 @@ class RegionMerging:
         check_disparity(disparity, like=photo.rgb)
         if edges is not None:
             check_array("edges", edges, dtype=np.float32, shape=disparity.shape)
-        lab = cv2.cvtColor(cv2.convertScaleAbs(photo.rgb, alpha=255), cv2.COLOR_RGB2LAB)
+        lab = _lab(photo.rgb)
         unit = _range(disparity)
         step = max(self.config.depth_step, min(1.5 * _usual_step(disparity, unit), 0.04)) * unit
-        right, down = link_weights(_smooth(lab), disparity, step)
+        right, down = link_weights(lab, disparity, step, noise_sigma_px=NOISE_SIGMA_PX)
         seeds = _seeds(right, down)
         labels, count = flood(right, down, seeds, barrier=BARRIER, min_area=MIN_AREA)
         channels = _channels(lab)
@@ -90,9 +97,10 @@ class RegionMerging:
             labels,
             right,
             down,
-            disparity / np.float32(unit),
+            disparity,
+            np.float32(unit),
             _gradient(lab),
-            np.zeros_like(disparity) if edges is None else edges,
+            np.zeros(disparity.shape, np.float32) if edges is None else edges,
         )
         merged = merge_regions(
             histograms,
@@ -104,7 +112,7 @@ class RegionMerging:
             fewest=self.config.min_masks,
             speck=SPECK_AREA,
         )
-        labels = merged[labels]
+        run_bands(partial(_rename, labels, merged), len(labels))
         return Masks(labels, np.arange(merged.max() + 1, dtype=np.int32))
 
 
@@ -154,37 +162,64 @@ def _usual_step(disparity: Disparity, unit: float) -> float:
     return float(np.median(steps)) / unit if len(steps) else 0.0
 
 
-def _smooth(lab: Array) -> Array:
-    """(H, W, 3) uint16: Lab in 64ths of a level, chroma counted double, fine noise smoothed."""
-    scaled = lab * np.array([64, 128, 128], np.uint16)
-    return cv2.GaussianBlur(scaled, (0, 0), NOISE_SIGMA_PX)
+def _lab(rgb: Array) -> Array:
+    """(H, W, 3) uint8: OpenCV's Lab."""
+    lab = np.empty(rgb.shape, np.uint8)
+
+    def band(first: int, end: int) -> None:
+        pixels = cv2.convertScaleAbs(rgb[first:end], alpha=255)
+        cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB, dst=lab[first:end])
+
+    run_bands(band, len(rgb))
+    return lab
 
 
 def _seeds(right: Array, down: Array) -> Array:
     """(H, W) uint8, 1 at the flattest pixel of each cell of a grid."""
     height, width = right.shape
     cell = max(8, round((height * width / NUM_SEEDS) ** 0.5))
-    rows, columns = -(-height // cell), -(-width // cell)
-    # The photo's last row and column carry walls; a neighbourhood's sum keeps seeds off edges.
-    steep = cv2.boxFilter(cv2.max(right, down), cv2.CV_16U, (5, 5), normalize=False)
-    padded = np.full((rows * cell, columns * cell), 65535, np.uint16)
-    padded[:height, :width] = steep
-    cells = padded.reshape(rows, cell, columns, cell).transpose(0, 2, 1, 3).reshape(-1, cell * cell)
-    flattest = cells.argmin(1)
-    index = np.arange(rows * columns)
+    columns = -(-width // cell)
     seeds = np.zeros((height, width), np.uint8)
-    seeds[index // columns * cell + flattest // cell, index % columns * cell + flattest % cell] = 1
+
+    def row_of_cells(first: int, end: int) -> None:
+        # The photo's last row and column carry walls; a neighbourhood's sum keeps seeds off edges.
+        rows = slice(max(0, first - 2), min(height, end + 2))
+        either = cv2.max(right[rows], down[rows])
+        steep = cv2.boxFilter(either, cv2.CV_16U, (5, 5), normalize=False)
+        padded = np.full((cell, columns * cell), 65535, np.uint16)
+        padded[: end - first, :width] = steep[first - rows.start : end - rows.start]
+        cells = padded.reshape(cell, columns, cell).transpose(1, 0, 2).reshape(columns, -1)
+        flattest = cells.argmin(1)
+        seeds[first + flattest // cell, np.arange(columns) * cell + flattest % cell] = 1
+
+    run_bands(row_of_cells, height, band_rows=cell)
     return seeds
 
 
 def _channels(lab: Array) -> Array:
     """(H, W, 4) uint8: Lab and the energy of fine detail, where it covers an area."""
-    luma = lab[..., 0].astype(np.float32)
-    detail = np.abs(luma - cv2.GaussianBlur(luma, (0, 0), 1.5))
-    detail = cv2.convertScaleAbs(cv2.GaussianBlur(detail, (0, 0), 1.5), alpha=8)
+    height, width = lab.shape[:2]
+    channels = np.empty((height, width, 4), np.uint8)
     # The opening removes what is narrow: the detail of an edge belongs to no region beside it.
     kernel = np.ones((DETAIL_WIDTH_PX, DETAIL_WIDTH_PX), np.uint8)
-    return np.dstack([lab, cv2.morphologyEx(detail, cv2.MORPH_OPEN, kernel)])
+    margin = 2 * math.ceil(4 * DETAIL_SIGMA_PX) + DETAIL_WIDTH_PX
+
+    def band(first: int, end: int) -> None:
+        rows = slice(max(0, first - margin), min(height, end + margin))
+        luma = lab[rows, :, 0].astype(np.float32)
+        detail = cv2.absdiff(luma, cv2.GaussianBlur(luma, (0, 0), DETAIL_SIGMA_PX))
+        detail = cv2.convertScaleAbs(cv2.GaussianBlur(detail, (0, 0), DETAIL_SIGMA_PX), alpha=8)
+        detail = cv2.morphologyEx(detail, cv2.MORPH_OPEN, kernel)
+        channels[first:end, :, :3] = lab[first:end]
+        channels[first:end, :, 3] = detail[first - rows.start : end - rows.start]
+
+    run_bands(band, height, band_rows=DETAIL_ROWS)
+    return channels
+
+
+def _rename(labels: Labels, names: Array, first: int, end: int) -> None:
+    """Give regions their new labels, in place."""
+    labels[first:end] = names[labels[first:end]]
 
 
 def _gradient(lab: Array) -> Array:
@@ -207,8 +242,8 @@ def _gradient(lab: Array) -> Array:
     return cv2.resize(np.sqrt(total) * np.float32(2.5 * sigma), (width, height))
 
 
-def _jump(values: Array, at: Array, step: int, shape: tuple[int, int]) -> Array:
-    """(n,) float32: how much disparity jumps across links beyond the slope on both sides.
+def _jump(values: Array, unit: np.float32, at: Array, step: int, shape: tuple[int, int]) -> Array:
+    """(n,) float32: how much disparity jumps, in units, beyond the slope on both sides of links.
 
     With r the reach of an estimator's blur and d_k the disparity k pixels along the link,
     J = |d_r - d_-r| - (|d_3r - d_r| + |d_-r - d_-3r|) / 2, not below 0: none on a plane.
@@ -217,9 +252,12 @@ def _jump(values: Array, at: Array, step: int, shape: tuple[int, int]) -> Array:
     reach = max(1, round(BLUR_REACH * width))
     y, x = np.divmod(at, width)
     far, near, near_after, far_after = (
-        values[y * width + np.clip(x + k, 0, width - 1)]
-        if step == 1
-        else values[np.clip(y + k, 0, height - 1) * width + x]
+        values[
+            y * width + np.clip(x + k, 0, width - 1)
+            if step == 1
+            else np.clip(y + k, 0, height - 1) * width + x
+        ]
+        / unit
         for k in (-3 * reach, -reach, reach + 1, 3 * reach + 1)
     )
     slope = (np.abs(far - near) + np.abs(far_after - near_after)) / 2
@@ -231,10 +269,11 @@ def _borders(
     right: Array,
     down: Array,
     disparity: Disparity,
+    unit: np.float32,
     gradient: Array,
     edges: Alpha,
 ) -> _Borders:
-    """Measure every border of a partition."""
+    """Measure every border of a partition, disparity in units."""
     width = labels.shape[1]
     flat, values = labels.ravel(), disparity.ravel()
     gradient, edges = gradient.ravel(), edges.ravel()
@@ -260,9 +299,9 @@ def _borders(
                 flat[at],
                 flat[at + step],
                 walls.astype(np.float64),
-                np.abs(values[at] - values[at + step]).astype(np.float64),
+                np.abs(values[at] / unit - values[at + step] / unit).astype(np.float64),
                 ridge * np.minimum(np.maximum(gradient[at], gradient[at + step]), climb * 1.0),
-                _jump(values, at, step, labels.shape).astype(np.float64),
+                _jump(values, unit, at, step, labels.shape).astype(np.float64),
                 np.maximum(edges[at], edges[at + step]).astype(np.float64),
             )
         )
