@@ -436,18 +436,20 @@ def _fit_planes(
 def _distance(flat: Array, reach_px: float) -> Array:
     """Distance (H, W) to the nearest 0, right where it is less than `reach_px`."""
     height, overlap = flat.shape[0], math.ceil(reach_px) + 1
+    distance = np.empty(flat.shape, np.float32)
 
-    def band(first: int) -> Array:
+    def band(first: int) -> None:
         begin = max(0, first - overlap)
         part = flat[begin : first + DISTANCE_ROWS + overlap]
+        out = distance[first : first + DISTANCE_ROWS]
         if part.all():
-            found = np.full(part.shape, np.inf, np.float32)
+            out.fill(np.inf)
         else:
-            found = np.asarray(cv2.distanceTransform(part, cv2.DIST_L2, 3))
-        return found[first - begin : first - begin + DISTANCE_ROWS]
+            found = cv2.distanceTransform(part, cv2.DIST_L2, 3)
+            out[:] = found[first - begin : first - begin + len(out)]
 
-    rows = range(0, height, DISTANCE_ROWS)
-    return np.concatenate(run_tasks([partial(band, row) for row in rows]))
+    run_tasks([partial(band, row) for row in range(0, height, DISTANCE_ROWS)])
+    return distance
 
 
 def _noise(residual: Array, inside: Array, scale: float) -> float:

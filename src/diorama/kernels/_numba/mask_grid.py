@@ -174,7 +174,8 @@ def _gradient(
         out[b] -= pull
 
 
-@njit(nogil=True, cache=True)
+# Sums may be reassociated into vectors: in the compiler's order, which is always the same.
+@njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
 def solve(
     surface,
     plane,
