@@ -66,7 +66,7 @@ format: $(FULL) ## put every file into the one format
 bench: $(FULL) ## run every benchmark; DATA=folder with an index.json, results in out/benchmarks
 	@mkdir -p out/benchmarks
 	@for file in benchmarks/*.py; do \
-		name=$$(basename "$$file" .py); case $$name in common|bilateral_solver) continue;; esac; \
+		name=$$(basename "$$file" .py); case $$name in common|bilateral_solver|cue_depth) continue;; esac; \
 		echo "== $$name"; \
 		$(PY) "$$file" $(if $(DATA),--data "$(DATA)") --json "out/benchmarks/$$name.json"; \
 	done

@@ -1,7 +1,7 @@
 """The embedded estimator: our own small network, run by ONNX Runtime.
 
 The network (`diorama.models.nets.embedded`; ``training/`` makes it) sees the whole photo, and its
-mirror image, at about 256x352 pixels, and gives disparity up to scale and shift, people, occlusion
+mirror image, at about 192x256 pixels, and gives disparity up to scale and shift, people, occlusion
 edges, and the error it expects. A larger photo is seen once more at up to twice that size. Locally
 the coarse disparity c is an affine function of the fine one f, which keeps the order of the whole
 and takes the fine one's edges (He et al., "Guided image filtering", 2010)::
@@ -45,8 +45,8 @@ GRID = 32
 SMALLEST, LARGEST = 2 * GRID, 64 * GRID
 """Of a side as the network sees it."""
 
-LEAST_PIXELS, COARSE_PIXELS, FINE_PIXELS = 192 * 256, 256 * 352, 512 * 704
-"""What the network sees of a small photo, of any other, and of a large one the second time."""
+COARSE_PIXELS, FINE_PIXELS = 192 * 256, 384 * 512
+"""What the network sees of any photo, and of a large one the second time."""
 
 LARGE = 1.5
 """Times `COARSE_PIXELS` above which a photo is large."""
@@ -54,7 +54,7 @@ LARGE = 1.5
 FRAME_PX = 2
 """Outermost pixels of a look that take over what is inside of them."""
 
-WINDOW_PX, EASE = 12, 1e-2
+WINDOW_PX, EASE = 24, 1e-2
 """Of the guided filter: half width in fine pixels; least variance, in variances of the whole."""
 
 SOFT_PX = 1.3
@@ -91,7 +91,7 @@ class EmbeddedDepth:
         rgb = np.clip(photo.rgb, 0, 1)
         height, width = rgb.shape[:2]
         pixels = height * width
-        small = _fitted(rgb, min(max(pixels, LEAST_PIXELS), COARSE_PIXELS))
+        small = _fitted(rgb, COARSE_PIXELS)
         looks = [small, small[:, ::-1]]
         if pixels > LARGE * COARSE_PIXELS:
             looks.insert(0, _fitted(rgb, min(pixels, FINE_PIXELS)))  # the longest first
