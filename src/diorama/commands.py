@@ -8,7 +8,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, Positional, arg, subcommand
 
@@ -264,15 +264,103 @@ class ModelInfo:
 
 
 @dataclass(frozen=True)
+class ConvertModel:
+    """Convert a network to ONNX, in floats, half precision or 8 bits; needs diorama[convert].
+
+    The result is checked against what it was made from on photos, and refused if it differs.
+    """
+
+    source: Positional[Annotated[str, arg(metavar="SOURCE")]]
+    """embedded, with --weights; or an .onnx file in floats, or a .tflite file."""
+    to: Literal["onnx", "onnx-fp16", "onnx-int8"]
+    """The precision."""
+    out: Annotated[Path | None, arg(aliases=["-o"])] = None
+    """The file; None: SOURCE.onnx, SOURCE-fp16.onnx or SOURCE-int8.onnx in the working folder."""
+    weights: Path | None = None
+    """The checkpoint of a network that is named, as training writes it."""
+    photos: tuple[str, ...] = ()
+    """Photos, folders, patterns and lists to calibrate and check on; 48 of them are used. None:
+    parts of the bundled photo, which is enough to try."""
+    ranges: Literal["best", "minmax", "percentile", "entropy"] = "best"
+    """How to choose the ranges that 8 bits cover; best: the way with the least error."""
+    json: FlagCreatePairsOff[bool] = False
+    """Print what came out as JSON."""
+
+    def run(self) -> int:
+        """Convert, check, write and say how far the result is from its source."""
+        from diorama.models.conversion import ALL_RULES, convert
+
+        made = convert(
+            self.source,
+            self.to,
+            self.out,
+            weights=self.weights,
+            photos=_found(self.photos),
+            rules=ALL_RULES if self.ranges == "best" else (self.ranges,),
+        )
+        if self.json:
+            say(json.dumps({**asdict(made), "path": str(made.path)}, indent=1))
+            return 0
+        say(str(made.path))
+        tell(f"{made.size_mb:.1f} MB, {made.error:.2%} of a deviation away from {self.source}")
+        for rule, error in made.tried.items():
+            tell(f"  ranges by {rule}: {error:.2%}{', taken' if rule == made.rule else ''}")
+        if made.floats:
+            tell(f"  left in floats throughout: {', '.join(made.floats)}")
+        return 0
+
+
+@dataclass(frozen=True)
+class BenchModel:
+    """Measure a model's precisions on every execution provider that ONNX Runtime has here.
+
+    Time of a photo of 384x512 pixels (or the model's own size) and peak memory, each in a process
+    of its own; the error against fp32; and with --data the accuracy of its depth.
+    """
+
+    name: Positional[Annotated[str, arg(metavar="NAME")]]
+    """One of the model's .onnx files, or what their names share: NAME.onnx, NAME-fp16.onnx and
+    NAME-int8.onnx in the working folder, else the packaged one."""
+    photos: tuple[str, ...] = ()
+    """Photos, folders, patterns and lists to compare outputs on. None: the bundled photo."""
+    data: Path | None = None
+    """Folder with photos and true depth, and an index.json of them."""
+    threads: int | None = None
+    """Of the CPU; None: one for each core, or DIORAMA_THREADS."""
+    json: FlagCreatePairsOff[bool] = False
+    """Print the rows as JSON instead of a Markdown table."""
+
+    def run(self) -> int:
+        """Measure and print."""
+        from diorama.models.bench import bench, find_files, read_truths, table
+        from diorama.pictures import read_picture
+        from diorama.registry import DATA
+
+        files = find_files(self.name)
+        paths = _found(self.photos) or [DATA / "demo.jpg"]
+        photos = [read_picture(path).rgb for path in paths]
+        truths = [] if self.data is None else list(read_truths(self.data))
+        rows = []
+        for row in bench(files, photos, truths, threads=self.threads):
+            tell(f"{row.precision} on {row.provider}: {row.problem or 'measured'}")
+            rows.append(row)
+        say(json.dumps([asdict(row) for row in rows], indent=1) if self.json else table(rows))
+        return EXIT_USER if all(row.problem for row in rows) else 0
+
+
+@dataclass(frozen=True)
 class ModelsCommand:
-    """List the models that can be chosen by name, or describe one."""
+    """List the models that can be chosen by name, describe, convert or measure one."""
 
     do: OmitSubcommandPrefixes[
-        Annotated[ListModels, subcommand("list")] | Annotated[ModelInfo, subcommand("info")]
+        Annotated[ListModels, subcommand("list")]
+        | Annotated[ModelInfo, subcommand("info")]
+        | Annotated[ConvertModel, subcommand("convert")]
+        | Annotated[BenchModel, subcommand("bench")]
     ]
 
     def run(self) -> int:
-        """List or describe."""
+        """List, describe, convert or measure."""
         return self.do.run()
 
 
@@ -323,6 +411,21 @@ Command = (
     | Annotated[DoctorCommand, subcommand("doctor")]
 )
 """Whichever was asked for."""
+
+
+def _found(inputs: tuple[str, ...]) -> list[Path]:
+    """The photos that inputs such as those of `diorama photo` mean.
+
+    Raises:
+        InputError: if one of them has none.
+    """
+    from diorama.inputs import find_photos
+
+    photos = find_photos(inputs)
+    for photo in photos:
+        if photo.problem is not None:
+            raise InputError(photo.problem)
+    return [Path(photo.path) for photo in photos]
 
 
 def _page(path: Path) -> bytes:

@@ -16,6 +16,7 @@ from diorama.extras import check_extra, import_extra
 from diorama.files import whole_file
 from diorama.models.conversion.calibration import Rule
 from diorama.models.conversion.sessions import (
+    in_order,
     load_model,
     open_session,
     photo_input,
@@ -28,13 +29,15 @@ from diorama.registry import DATA
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+ALL_RULES: tuple[Rule, ...] = get_args(Rule)
+
 Precision = Literal["onnx", "onnx-fp16", "onnx-int8"]
 """float32, half precision, or 8 bits."""
 
-SUFFIXES: dict[str, str] = {"onnx": "", "onnx-fp16": "-fp16", "onnx-int8": "-int8"}
+SUFFIXES: dict[Precision, str] = {"onnx": "", "onnx-fp16": "-fp16", "onnx-int8": "-int8"}
 """What is added to a model's name in its file's."""
 
-LIMITS: dict[str, float] = {"onnx": 1e-3, "onnx-fp16": 0.02, "onnx-int8": 0.2}
+LIMITS: dict[Precision, float] = {"onnx": 1e-3, "onnx-fp16": 0.02, "onnx-int8": 0.2}
 """The largest error, mean over channels in deviations of the reference, that a precision explains:
 the order of sums; 10 bits of mantissa; 8 bits through some eighty layers."""
 
@@ -66,7 +69,7 @@ def convert(
     *,
     weights: Path | None = None,
     photos: Sequence[Path] = (),
-    rules: Sequence[Rule] = get_args(Rule),
+    rules: Sequence[Rule] = ALL_RULES,
 ) -> Conversion:
     """Convert a model, check the result against what it was made from, and write it.
 
@@ -84,8 +87,6 @@ def convert(
         OutputError: if the file cannot be written.
         MissingExtraError: if the extra is not installed.
     """
-    if to not in SUFFIXES:
-        raise UnknownNameError("precision", to, SUFFIXES)
     check_extra("convert", f"converting {source}")
     path = out or Path(f"{Path(source).stem}{SUFFIXES[to]}.onnx")
     model, reference = _opened(source, to, weights)
@@ -164,6 +165,8 @@ def _check(error: float, precision: Precision, source: str) -> None:
 def _write(model: "ModelProto", path: Path, notes: dict[str, str]) -> None:
     """Write the model, with what was done to it."""
     onnx = import_extra("convert", f"writing {path.name}")
+    model = in_order(model)
     onnx.helper.set_model_props(model, {key: value for key, value in notes.items() if value})
+    onnx.checker.check_model(model)
     with whole_file(path) as partial:
         partial.write_bytes(model.SerializeToString(deterministic=True))

@@ -76,6 +76,15 @@ def load_model(path: Path) -> "ModelProto":
     return model
 
 
+def in_order(model: "ModelProto") -> "ModelProto":
+    """The model with every node after those it takes from, which tools that add some forget."""
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    tidy = OnnxModel(model)
+    tidy.topological_sort()
+    return tidy.model
+
+
 def open_session(
     model: "Path | ModelProto",
     *,
