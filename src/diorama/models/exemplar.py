@@ -134,25 +134,30 @@ class Exemplar:
         Raises:
             InputError: a task's arrays do not agree in size, or have other dtypes.
         """
-        results = run_tasks([lambda t=task: _harmonic_fill(t) for task in tasks])
-        regions = [
-            (rgb, region)
-            for task, rgb in zip(tasks, results, strict=True)
-            for region in self._regions(task)
-        ]
+        smooth = run_tasks([partial(_harmonic_fill, task) for task in tasks])
+        regions = [self._regions(*both) for both in zip(tasks, smooth, strict=True)]
         # Of the large ones all threads work on one after the other, of the small ones each on one.
         small = [
-            lambda rgb=rgb, region=region: self._fill(rgb, region, seed, _one_by_one)
-            for rgb, region in regions
+            partial(self._fill, task.rgb, region, seed, _one_by_one)
+            for task, own in zip(tasks, regions, strict=True)
+            for region in own
             if not region.large
         ]
         fills = iter(run_tasks(small))
-        for rgb, region in regions:
-            fill = self._fill(rgb, region, seed, run_tasks) if region.large else next(fills)
-            rgb[region.box][region.hole] = fill
+        filled = [
+            [
+                self._fill(task.rgb, region, seed, run_tasks) if region.large else next(fills)
+                for region in own
+            ]
+            for task, own in zip(tasks, regions, strict=True)
+        ]
+        results = [task.rgb.copy() for task in tasks]
+        for rgb, own, colors in zip(results, regions, filled, strict=True):
+            for region, fill in zip(own, colors, strict=True):
+                rgb[region.box][region.hole] = fill
         return results
 
-    def _regions(self, task: FillTask) -> list["_Region"]:
+    def _regions(self, task: FillTask, smooth: Array) -> list["_Region"]:
         """The hole in parts, each with the surroundings it may take from."""
         rows, columns = np.nonzero(task.hole)
         height, width = task.hole.shape
@@ -163,7 +168,8 @@ class Exemplar:
         margin = self.search_px + 2 * RADIUS
         regions = []
         for k in range(1, count):
-            y, x = rows[part == k], columns[part == k]
+            own = part == k
+            y, x = rows[own], columns[own]
             box = np.s_[
                 max(0, int(y.min()) - margin) : int(y.max()) + 1 + margin,
                 max(0, int(x.min()) - margin) : int(x.max()) + 1 + margin,
@@ -171,29 +177,28 @@ class Exemplar:
             known = task.known[box]
             hole = np.zeros_like(known)
             hole[y - box[0].start, x - box[1].start] = True
-            regions.append(_Region(box, known, hole, y.size > LARGE_HOLE_PX))
+            regions.append(_Region(box, known, hole, smooth[own], y.size > LARGE_HOLE_PX))
         return regions
 
     def _fill(self, rgb: Rgb, region: "_Region", seed: int, run: "_Runner") -> Array:
-        """(n, 3) colours of the region's hole; `rgb` holds its harmonic fill."""
-        known, hole = region.known, region.hole
-        harmonic = rgb[region.box]
+        """(n, 3) colours of the region's hole."""
+        known, hole, smooth = region.known, region.hole, region.smooth
         if not known.any():
-            return harmonic[hole]
-        levels = _pyramid(harmonic, known, hole, run)
+            return smooth
+        levels = _pyramid(rgb[region.box], region, run)
         match = None
         for depth in range(len(levels) - 1, -1, -1):
             match = self._match(levels[depth], match, depth, seed, run)
         assert match is not None
-        coarse, wanted, have = self._scales(match.rgb[INNER], harmonic, region, run)
+        difference = match.rgb[INNER][hole] - smooth
+        coarse, wanted, have = self._scales(match.rgb[INNER], difference, region, run)
         wanted = solve_harmonic(wanted[..., None], known, hole, tolerance=1e-2)[:, 0]
         ratio = (np.maximum(wanted, 0) + FAINT_ENERGY) / (have[hole] + FAINT_ENERGY)
         gain = np.minimum(self.detail * np.sqrt(ratio), self.max_gain)[:, None]
-        smooth, coarse = harmonic[hole], coarse[hole]
-        fine = match.rgb[INNER][hole] - smooth - coarse
+        coarse = coarse[hole]
         square = np.square(levels[0].distance_px)[:, None]
         trust = square / (square + np.float32(HARMONIC_REACH_PX**2))
-        fill = smooth + trust * (gain * fine + self.structure * coarse)
+        fill = smooth + trust * (gain * (difference - coarse) + self.structure * coarse)
         return np.clip(fill, 0, 1).astype(np.float32)
 
     def _match(
@@ -277,16 +282,23 @@ class Exemplar:
         return _Match(level.rgb, sources.reshape(hole.shape))
 
     def _scales(
-        self, rgb: Array, harmonic: Array, region: "_Region", run: "_Runner"
+        self, rgb: Array, difference: Array, region: "_Region", run: "_Runner"
     ) -> tuple[Array, Array, Array]:
         """What parts fine scales from coarse ones, and the strengths of the fine ones.
+
+        Args:
+            rgb: (h, w, 3) E.
+            difference: (n, 3) D in the hole.
+            region: whose hole and surroundings these are.
+            run: runs tasks.
 
         Returns:
             G * D (h, w, 3), right in the hole; the known surroundings' energy (h, w), right beside
             it; and the hole's (h, w). Elsewhere they are 0.
         """
         near = cv2.dilate(region.hole.view(np.uint8), np.ones((3, 3), np.uint8)).view(bool)
-        coarse = np.zeros(rgb.shape, np.float32)
+        change, coarse = np.zeros(rgb.shape, np.float32), np.zeros(rgb.shape, np.float32)
+        change[region.hole] = difference
         wanted, have = np.zeros(near.shape, np.float32), np.zeros(near.shape, np.float32)
 
         def fill(tile: Tile) -> None:
@@ -296,9 +308,8 @@ class Exemplar:
             energy = np.square(luma - _blur(luma, inside, self.detail_sigma_px))
             wanted[tile.here] = _blur(energy, known, ENERGY_SIGMA_PX)[tile.inner]
             have[tile.here] = _blur(energy, hole, ENERGY_SIGMA_PX)[tile.inner]
-            difference = np.zeros_like(colors)
-            difference[hole] = colors[hole] - harmonic[tile.around][hole]
-            coarse[tile.here] = _blur(difference, inside, self.detail_sigma_px)[tile.inner]
+            blurred = _blur(change[tile.around], inside, self.detail_sigma_px)
+            coarse[tile.here] = blurred[tile.inner]
 
         margin = math.ceil(4 * ENERGY_SIGMA_PX) + math.ceil(4 * self.detail_sigma_px) + 2
         run([partial(fill, tile) for tile in tiles_with(near, margin=margin)])
@@ -342,6 +353,8 @@ class _Region:
     """(h, w) bool in the box."""
     hole: Array
     """(h, w) bool in the box: this part's, not the others'."""
+    smooth: Array
+    """(n, 3) float32: H in the hole."""
     large: bool
     """Whether it is worth the work of several threads."""
 
@@ -356,25 +369,24 @@ class _Match:
     """(h, w) int32, framed: flat indices in an array of that size."""
 
 
-def _harmonic_fill(task: FillTask) -> Rgb:
-    """`task.rgb` with the smoothest hole; mid-grey where nothing at all is known."""
+def _harmonic_fill(task: FillTask) -> Array:
+    """(n, 3): the smoothest colours of the hole; mid-grey where nothing at all is known."""
     shape = (*task.rgb.shape[:2], 3)
     check_array("rgb", task.rgb, dtype=np.float32, shape=shape)
     check_array("known", task.known, dtype=np.bool_, shape=shape[:2])
     check_array("hole", task.hole, dtype=np.bool_, shape=shape[:2])
-    filled = task.rgb.copy()
-    if task.known.any():
-        filled[task.hole] = solve_harmonic(task.rgb, task.known, task.hole, tolerance=TOLERANCE)
-    else:
-        filled[task.hole] = 0.5
-    return filled
+    if not task.known.any():
+        return np.full((np.count_nonzero(task.hole), 3), 0.5, np.float32)
+    return solve_harmonic(task.rgb, task.known, task.hole, tolerance=TOLERANCE)
 
 
-def _pyramid(harmonic: Rgb, known: Array, hole: Array, run: "_Runner") -> list[_Level]:
+def _pyramid(rgb: Rgb, region: _Region, run: "_Runner") -> list[_Level]:
     """Levels, finest first, until the hole is thin enough for patches to see across it."""
+    known, hole = region.known, region.hole
     finest = _blank(known.shape)
     # Other regions' guesses are not this one's business: all else is as good as black.
-    cv2.copyTo(harmonic, (known | hole).view(np.uint8), finest[0][INNER])
+    cv2.copyTo(rgb, known.view(np.uint8), finest[0][INNER])
+    finest[0][INNER][hole] = region.smooth
     finest[1][INNER], finest[2][INNER] = known, hole
     levels = [_level(*finest)]
     while True:
