@@ -1,5 +1,7 @@
 """Soft edges: what is mixed is taken apart, and put together again."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -84,3 +86,28 @@ def test_a_pixel_no_layer_covers_becomes_opaque() -> None:
     rgba = np.zeros((4, 4, 4), np.float32)
     reconcile(rgb, [(rgba, np.zeros((4, 4), bool))])
     np.testing.assert_allclose(composite([rgba])[0], rgb, atol=1e-6)
+
+
+def defocused(sigma_px: float) -> tuple[np.ndarray, np.ndarray]:
+    """A red half before a blue one, sharp above row 60 and out of focus below row 100."""
+    x, row = np.arange(120) + 0.5, np.arange(160)[:, None]
+    sigma = np.interp(row, [60, 100], [0.3, sigma_px])
+    alpha = (0.5 - np.vectorize(math.erf)((x - 60) / (math.sqrt(2) * sigma)) / 2)[..., None]
+    rgb = alpha * np.array([0.9, 0.1, 0.1]) + (1 - alpha) * np.array([0.1, 0.2, 0.8])
+    return rgb.astype(np.float32), alpha[..., 0].astype(np.float32)
+
+
+def test_the_band_is_wide_only_where_the_photo_is_out_of_focus() -> None:
+    rgb, truth = defocused(2.5)
+    inside = np.repeat((np.arange(120) < 60)[None, :], 160, 0)
+    matte = edge_matte(rgb, inside, ~inside, edge_pixels(inside), config=MattingConfig())
+    alpha = inside.astype(np.float32)
+    alpha.ravel()[matte.pixels] = matte.alpha
+    in_band = np.zeros(inside.size, bool)
+    in_band[matte.pixels] = True
+    width = in_band.reshape(inside.shape).sum(1)
+    assert (width[5:25] <= 4).all()
+    assert (width[130:] >= 8).all()
+    assert matte.band_px > 4
+    assert np.abs(alpha - truth)[130:, 50:70].mean() < 0.03
+    assert np.abs(inside - truth)[130:, 50:70].mean() > 0.09

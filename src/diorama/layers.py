@@ -205,8 +205,13 @@ def extract_layers(
         )
         for layer in range(len(ids))
     ]
-    band_px = matting.band_px(*disparity.shape)
-    reach = _reach(disparity, between, photo.camera, view_box, band_px, config.margin_px)
+    soft_px = np.where(
+        between.tears, np.array([m.band_px for m in mattes])[between.layer[:, 0]], 0.0
+    )
+    beside_px = round(SLIVER_BANDS * matting.band_px(*disparity.shape))
+    reach = _reach(disparity, between, photo.camera, view_box, beside_px)
+    # From across the photo everything hidden is in reach, however wide the view box.
+    reach = np.minimum(reach + soft_px + config.margin_px, math.hypot(*disparity.shape))
     holes = _holes(index, len(ids), between, reach, config.margin_px)
     for layer, hole in enumerate(holes):
         for matte in mattes[layer + 1 :]:
@@ -591,28 +596,20 @@ def _between_layers(index: Labels, boundaries: Boundaries) -> _LayerEdges:
 
 
 def _reach(
-    disparity: Disparity,
-    edges: _LayerEdges,
-    camera: Camera,
-    view_box: ViewBox,
-    band_px: float,
-    margin_px: float,
+    disparity: Disparity, edges: _LayerEdges, camera: Camera, view_box: ViewBox, beside_px: int
 ) -> Array:
-    """How many pixels (m,) what lies behind an edge has to reach under what is in front of it.
+    """Parallax (m,) in pixels by which an edge's front can uncover what is behind it.
 
-    As far as it and the nearest thing around can come apart: between the two there may be a sliver
-    of mixed depth, in front of one and behind the other, that hides neither for long.
+    It is that of the nearest thing `beside_px` around: between it and what is behind there may be a
+    sliver of mixed depth, in front of one and behind the other, that hides neither for long.
     """
-    width = disparity.shape[1]
-    size = 2 * round(SLIVER_BANDS * band_px) + 1
+    width, size = disparity.shape[1], 2 * beside_px + 1
     nearest = cv2.dilate(disparity, np.ones((size, size), np.uint8)).ravel()
     front, back = edges.pixel.T
     far = disparity.ravel()[back]
     near = np.maximum(nearest[front], far)
-    worth = parallax_px(camera, view_box, near, far, front % width + 0.5, front // width + 0.5)
-    reach = worth + margin_px + np.where(edges.tears, band_px, 0.0)
-    # From across the photo everything hidden is in reach, however wide the view box.
-    return np.minimum(reach, math.hypot(*disparity.shape))
+    x, y = front % width + 0.5, front // width + 0.5
+    return parallax_px(camera, view_box, near, far, x, y)
 
 
 def _holes(

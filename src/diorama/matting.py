@@ -1,10 +1,10 @@
 """Soft edges: alpha and clean foreground colour in a narrow band along occluding edges.
 
-In the band every pixel is a mixture ``I = alpha F + (1 - alpha) B``. F and B are estimated from the
-certain pixels nearby, alpha is the projection of I onto the line from B to F (Chuang et al., "A
-Bayesian approach to digital matting", 2001, in its simplest form), trusted as far as F and B differ
-more than they scatter, and smoothed along the image. Where the colours do not tell, the distance to
-the edge does.
+The band is as wide as the photo's own edge there is blurred. In it every pixel is a mixture
+``I = alpha F + (1 - alpha) B``. F and B are estimated from the certain pixels nearby, alpha is the
+projection of I onto the line from B to F (Chuang et al., "A Bayesian approach to digital matting",
+2001, in its simplest form), trusted as far as F and B differ more than they scatter, and smoothed
+along the image. Where the colours do not tell, the distance to the edge does.
 
 `reconcile` runs once what lies behind is filled: it shares what is left of the mixing equation
 between F and B, so that the layers seen from the photo's own camera are the photo again.
@@ -20,13 +20,27 @@ import numpy as np
 from diorama.arrays import Alpha, Array, Mask, Rgb, Rgba
 from diorama.errors import InputError
 
+BLUR_BANDS, SHARP_PX = 2.5, 1.0
+"""How fast the band widens with the blur of the photo's edge, and from which standard deviation on:
+edges in focus have 0.6 to 1.2 px."""
+
+MAX_BAND_PX = 8.0
+"""Widest band: a pixel's cost grows with its square."""
+
+PROFILE_PX = 8
+"""Half length of the profiles across edges that blur is measured on."""
+
+CELL_PX = 24
+"""Side of the cells, in threes, over which it is averaged."""
+
 
 @dataclass(frozen=True)
 class MattingConfig:
     """How wide and how soft edges are."""
 
     band: float = 0.0015
-    """Half width of the band, as a share of the photo's diagonal (3.3 px at 1920x1080)."""
+    """Half width of the band where edges are sharp, as a share of the photo's diagonal (3.3 px at
+    1920x1080)."""
     min_band_px: float = 1.5
     """Least half width in pixels: demosaicing and JPEG mix at least this far."""
     color_noise: float = 0.06
@@ -52,6 +66,8 @@ class EdgeMatte:
     """(n,) float32."""
     color: Array
     """(n, 3) float32: F."""
+    band_px: float
+    """Half width of the band where it is widest."""
 
 
 def edge_matte(
@@ -71,12 +87,13 @@ def edge_matte(
     """
     height, width = inside.shape
     if not len(edge_pixels):
-        return EdgeMatte(
-            np.empty(0, np.int64), np.empty(0, np.float32), np.empty((0, 3), np.float32)
-        )
-    band = config.band_px(height, width)
-    reach = math.ceil(2 * band + 2)
+        nothing = np.empty(0, np.float32)
+        return EdgeMatte(np.empty(0, np.int64), nothing, nothing.reshape(0, 3), 0.0)
+    narrow = config.band_px(height, width)
     y, x = edge_pixels // width, edge_pixels % width
+    band = _band_widths(rgb, y, x, narrow)
+    widest = float(band.max())
+    reach = math.ceil(2 * widest + 2)
     top, left = max(0, int(y.min()) - 2 * reach), max(0, int(x.min()) - 2 * reach)
     bottom, right = int(y.max()) + 2 * reach + 1, int(x.max()) + 2 * reach + 1
     cut = (slice(top, bottom), slice(left, right))
@@ -86,7 +103,12 @@ def edge_matte(
     edge[y - top, x - left] = 0
     # Distance from the edge itself, which runs half a pixel beside the centres of its pixels.
     distance = cv2.distanceTransform(edge, cv2.DIST_L2, 5) + 0.5
-    unknown = (distance <= band) & (inside | behind)
+    unknown = (distance <= widest) & (inside | behind)
+    rows, columns = np.nonzero(unknown)
+    half = band[(rows + top) // CELL_PX, (columns + left) // CELL_PX]
+    outer = distance[rows, columns] > half
+    unknown[rows[outer], columns[outer]] = False
+    half = half[~outer]
     certain = np.zeros(inside.shape, np.uint8)
     certain[inside & ~unknown] = 1
     certain[behind & ~unknown] = 2
@@ -105,16 +127,16 @@ def edge_matte(
         certain,
         rows,
         columns,
-        signed,
+        signed * (narrow / half).astype(np.float32),
         reach=reach,
-        sigma=band,
+        sigma=narrow,
         color_noise=config.color_noise,
     )
     alpha = smooth_alpha(photo, order, certain, rows, columns, alpha, trust)
     # The band's outer ends meet what is certain: no step may be left there.
-    ramp = np.clip((band + 0.5 - np.abs(signed)) / max(1.0, 0.4 * band), 0, 1)
+    ramp = np.clip((half + 0.5 - np.abs(signed)) / np.maximum(1.0, 0.4 * half), 0, 1)
     alpha = np.where(signed > 0, 1 - (1 - alpha) * ramp, alpha * ramp).astype(np.float32)
-    return EdgeMatte((rows + top) * width + columns + left, alpha, color)
+    return EdgeMatte((rows + top) * width + columns + left, alpha, color, widest)
 
 
 def reconcile(rgb: Rgb, layers: Sequence[tuple[Rgba, Mask]], *, opaque: Mask | None = None) -> None:
@@ -192,6 +214,33 @@ def composite(layers: Sequence[Rgba]) -> tuple[Rgb, Alpha]:
         rgb = rgb * (1 - a[..., None]) + rgba[..., :3] * a[..., None]
         alpha = alpha * (1 - a) + a
     return rgb, alpha
+
+
+def _band_widths(rgb: Rgb, y: Array, x: Array, narrow: float) -> Array:
+    """Half width of the band in each cell of the photo: wider where its edges there are blurred.
+
+    A step J blurred by sigma climbs at most ``J / (sqrt(2 pi) sigma)`` from one pixel to the next.
+    Both are summed over the profiles nearby, so that contrast counts; of the profiles along rows
+    and columns the steeper one crosses the edge. Texture is sharp, and widens nothing.
+    """
+    height, width = rgb.shape[:2]
+    away = np.arange(-PROFILE_PX, PROFILE_PX + 1)
+    along_row = rgb[y[:, None], np.clip(x[:, None] + away, 0, width - 1)]  # (m, profile, 3)
+    along_column = rgb[np.clip(y[:, None] + away, 0, height - 1), x[:, None]]
+    climb, span = np.zeros(len(y), np.float32), np.zeros(len(y), np.float32)
+    for profile in (along_row, along_column):
+        steepest = np.linalg.norm(np.diff(profile, axis=1), axis=2).max(1)
+        steeper = steepest > climb
+        span[steeper] = np.linalg.norm(np.ptp(profile[steeper], axis=1), axis=1)
+        climb[steeper] = steepest[steeper]
+    shape = height // CELL_PX + 1, width // CELL_PX + 1
+    cell = y // CELL_PX * shape[1] + x // CELL_PX
+    spans, climbs = (
+        cv2.blur(np.bincount(cell, values, math.prod(shape)).reshape(shape), (3, 3))
+        for values in (span, climb)
+    )
+    sigma = spans / np.maximum(math.sqrt(2 * math.pi) * climbs, 1e-6)
+    return np.clip(narrow + BLUR_BANDS * (sigma - SHARP_PX), narrow, max(narrow, MAX_BAND_PX))
 
 
 def _ridge(inside: Mask) -> Mask:
