@@ -279,3 +279,35 @@ def test_true_depth_edges_of_real_photos_lie_between_masks(shared_data: Path, na
         hits += (np.diff(labels, axis=axis) != 0)[step].sum()
         total += step.sum()
     assert hits / total > 0.95
+
+
+class TestEdgesOfTheEstimator:
+    """Two halves that differ a little, and what the estimator says of the line between them."""
+
+    @staticmethod
+    def halves(apart: float) -> np.ndarray:
+        rgb = np.full((120, 160, 3), 0.5, np.float32)
+        rgb[:, 80:] += np.float32(apart)
+        return rgb
+
+    @staticmethod
+    def line(probability: float) -> np.ndarray:
+        edges = np.zeros((120, 160), np.float32)
+        edges[:, 79:81] = probability
+        return edges
+
+    def count(self, apart: float, edges: np.ndarray | None) -> int:
+        rgb = self.halves(apart)
+        return len(RegionMerging().segment(photo_of(rgb), even(rgb), edges).ids)
+
+    def test_a_certain_one_parts_what_looks_alike(self) -> None:
+        assert self.count(0.02, None) == 1
+        assert self.count(0.02, self.line(0.95)) == 2
+
+    def test_an_unlikely_one_counts_for_nothing(self) -> None:
+        assert self.count(0.02, self.line(0.5)) == 1
+
+    def test_elsewhere_they_change_nothing(self) -> None:
+        edges = np.zeros((120, 160), np.float32)
+        edges[60, 10:30] = 1
+        assert self.count(0.02, edges) == 1

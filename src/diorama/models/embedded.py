@@ -57,7 +57,7 @@ FRAME_PX = 2
 WINDOW_PX, EASE = 24, 1e-2
 """Of the guided filter: half width in fine pixels; least variance, in variances of the whole."""
 
-SOFT_PX = 1.3
+SOFT_PX = 1.8
 """Least blur of an edge of disparity: the network guesses where edges are, and none of its steps
 may look as if it were known to the pixel, as a depth file's are."""
 

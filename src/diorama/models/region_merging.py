@@ -37,7 +37,7 @@ MIN_AREA = 12
 """Pixels of a region enclosed by strong edges without a seed of its own."""
 SPECK_AREA = 8
 """Fewer pixels than this are no mask in any case: noise of a depth file, mixed pixels."""
-CHANNEL_WEIGHTS = (0.35, 0.5, 5.0, 1.0)
+CHANNEL_WEIGHTS = (1.0, 2.04, 5.87, 0.77)
 """Of the distances in L, a, b (8-bit levels; L counts 2.55 times as many) and detail."""
 DETAIL_WIDTH_PX = 17
 """Fine detail over less than this is an edge, not a texture."""
@@ -45,9 +45,12 @@ DETAIL_SIGMA_PX = 1.5
 """Of the blurs that tell fine detail from the rest, and gather it."""
 DETAIL_ROWS = 192
 """Rows whose detail is found as one; what reaches over from beside them is found twice."""
-EDGE_WEIGHT, JUMP_WEIGHT, OCCLUSION_WEIGHT = 0.5, 80.0, 20.0
+EDGE_WEIGHT, JUMP_WEIGHT, OCCLUSION_WEIGHT = 0.6, 90.0, 80.0
 """Of the image gradient (levels), of the jump of disparity (shares of its range) and of the
-probability of an occlusion edge on a border."""
+excess of an occlusion edge's probability over `LIKELY` on a border: a certain edge parts regions
+however alike they are, and one that is not likely counts for nothing."""
+LIKELY = 0.75
+"""Probability of an occlusion edge from which it counts."""
 GRADIENT_SIGMA_PX = 1.5
 """The least blur, on a smaller picture, at which the wide gradient is taken."""
 BLUR_REACH = 0.008
@@ -61,9 +64,9 @@ class RegionMergingConfig:
     depth_step: float = 0.015
     """The least sharp step between neighbouring pixels, as a share of the range of disparity
     (98th less 2nd percentile), that parts two masks in every case."""
-    difference: float = 50.0
+    difference: float = 45.0
     """Regions that differ by less merge; about levels of 8-bit Lab."""
-    min_masks: int = 10
+    min_masks: int = 8
     """At this number or below, only regions that differ by less than half of that merge."""
     max_masks: int = 150
     """Above this number, regions merge although they differ by more; depth steps keep theirs."""
@@ -76,7 +79,7 @@ class RegionMerging:
     config: RegionMergingConfig = RegionMergingConfig()
 
     def segment(self, photo: Photo, disparity: Disparity, edges: Alpha | None = None) -> Masks:
-        """Return 10-150 connected masks for most photos; see the module's docstring.
+        """Return 8-150 connected masks for most photos; see the module's docstring.
 
         Raises:
             InputError: if photo, disparity and edges differ in size, or a disparity is not finite.
@@ -302,7 +305,7 @@ def _borders(
                 np.abs(values[at] / unit - values[at + step] / unit).astype(np.float64),
                 ridge * np.minimum(np.maximum(gradient[at], gradient[at + step]), climb * 1.0),
                 _jump(values, unit, at, step, labels.shape).astype(np.float64),
-                np.maximum(edges[at], edges[at + step]).astype(np.float64),
+                np.maximum(np.maximum(edges[at], edges[at + step]) - LIKELY, 0.0) / (1 - LIKELY),
             )
         )
     first, second, *measures = (np.concatenate(parts) for parts in zip(*links, strict=True))

@@ -134,9 +134,14 @@ def _difference(cumulated, areas, outlines, pairs, borders, weights, size, speck
         total += (weights[c] * BIN_LEVELS * apart) ** 2
     for k in range(3, borders.shape[1]):
         total += (weights[num_channels + k - 3] * borders[e, k] / borders[e, 0]) ** 2
+    rough_a, rough_b = 0.0, 0.0
+    for i in range((num_channels - 1) * BINS, num_channels * BINS):
+        rough_a += 1.0 - cumulated[a, i] * part_a
+        rough_b += 1.0 - cumulated[b, i] * part_b
     thin = min(areas[a] / outlines[a], areas[b] / outlines[b])
     share = 100.0 * smaller / size
-    ease = share**0.1 * min(1.0, share) ** 0.18 * min(1.0, thin**4)
+    ease = share**0.086 * min(1.0, share) ** 0.187 * min(1.0, thin**4)
+    ease /= 1.0 + 0.063 * min(rough_a, rough_b)
     return np.sqrt(total) * ease
 
 
