@@ -55,6 +55,12 @@ QUANTISED = WEIGHTED | {
 }
 """Operations that ONNX Runtime has integers for."""
 
+SPARABLE = {
+    *("Add", "AveragePool", "Concat", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid"),
+    "Softmax",
+}
+"""Of these, the ones without weights that make values of their own or bring ranges together."""
+
 
 @dataclass(frozen=True)
 class Quantised:
@@ -182,7 +188,7 @@ def _kinds(model: "ModelProto") -> dict[str, set[str]]:
     for node in model.graph.node:
         if node.op_type == "Softmax" or shares.intersection(node.input):
             kinds.setdefault("Softmax", set()).add(node.name)
-        elif node.op_type in QUANTISED - WEIGHTED:
+        elif node.op_type in SPARABLE:
             kinds.setdefault(node.op_type, set()).add(node.name)
     return kinds
 
