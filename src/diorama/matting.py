@@ -27,6 +27,9 @@ edges in focus have 0.6 to 1.2 px."""
 MAX_BAND_PX = 8.0
 """Widest band: a pixel's cost grows with its square."""
 
+DENSE_REACH_PX = 10
+"""In windows that reach farther a quarter of the pixels tell as much."""
+
 PROFILE_PX = 8
 """Half length of the profiles across edges that blur is measured on."""
 
@@ -131,6 +134,7 @@ def edge_matte(
         reach=reach,
         sigma=narrow,
         color_noise=config.color_noise,
+        stride=1 if reach <= DENSE_REACH_PX else 2,
     )
     alpha = smooth_alpha(photo, order, certain, rows, columns, alpha, trust)
     # The band's outer ends meet what is certain: no step may be left there.

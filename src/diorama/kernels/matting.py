@@ -18,6 +18,7 @@ def mix_alpha(
     reach: int,
     sigma: float,
     color_noise: float,
+    stride: int = 1,
 ) -> tuple[Array, Array, Array]:
     """Solve ``I = alpha F + (1 - alpha) B`` for each listed pixel.
 
@@ -34,6 +35,7 @@ def mix_alpha(
         reach: half size of the window in pixels.
         sigma: of the Gaussian, in pixels.
         color_noise: in units of colour.
+        stride: only every so many rows and columns of the window count.
 
     Returns:
         alpha (n,), c (n,), and F (n, 3), all float32.
@@ -52,6 +54,7 @@ def mix_alpha(
         columns,
         signed_distance,
         reach,
+        stride,
         np.float32(1 / (2 * sigma * sigma)),
         np.float32(color_noise),
         alpha,

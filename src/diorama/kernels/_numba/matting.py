@@ -8,7 +8,20 @@ from numba import njit
 
 @njit(nogil=True, cache=True)
 def mix_alpha(
-    begin, end, rgb, certain, rows, columns, signed, reach, falloff, noise, alpha, trust, color
+    begin,
+    end,
+    rgb,
+    certain,
+    rows,
+    columns,
+    signed,
+    reach,
+    stride,
+    falloff,
+    noise,
+    alpha,
+    trust,
+    color,
 ):
     """Solve pixels [begin, end) of the list."""
     height, width = certain.shape
@@ -16,8 +29,8 @@ def mix_alpha(
         y, x = rows[k], columns[k]
         fr = fg = fb = fw = fs = np.float32(0)
         br = bg = bb = bw = bs = np.float32(0)
-        for v in range(max(0, y - reach), min(height, y + reach + 1)):
-            for u in range(max(0, x - reach), min(width, x + reach + 1)):
+        for v in range(max(0, y - reach), min(height, y + reach + 1), stride):
+            for u in range(max(0, x - reach), min(width, x + reach + 1), stride):
                 side = certain[v, u]
                 if side == 0:
                     continue
