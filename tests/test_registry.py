@@ -1,5 +1,7 @@
 """Models are found by name, once each, and say what they need."""
 
+import dataclasses
+import hashlib
 import importlib
 from collections.abc import Iterator
 
@@ -72,3 +74,12 @@ def test_every_entry_of_the_base_install_can_be_built(model: ModelEntry) -> None
         module, _, attribute = model.target.partition(":")
         assert hasattr(importlib.import_module(module), attribute)
         registry.load(model.task, model.name)
+
+
+def test_weights_are_known_by_their_hash() -> None:
+    model = registry.find("depth", "embedded")
+    data = (registry.DATA / "embedded.onnx").read_bytes()
+    assert model.fingerprint == f"embedded.onnx sha256:{hashlib.sha256(data).hexdigest()[:16]}"
+    assert registry.find("inpainter", "embedded").fingerprint is None
+    with pytest.raises(InputError, match=r"none\.onnx cannot be read: install diorama again"):
+        _ = dataclasses.replace(model, weights="none.onnx").fingerprint
