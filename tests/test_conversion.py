@@ -234,6 +234,18 @@ class TestInteger:
         gather = next(n for n in made.model.graph.node if n.name == "gather")
         assert "share" in gather.input
 
+    def test_what_is_added_to_whole_channels_stays_floats_with_the_step_after_it(self):
+        model = small_network()
+        last = model.graph.node.pop()
+        model.graph.node.append(helper.make_node("Mul", ["j", "j"], ["k"], "square"))
+        model.graph.node.append(last)
+        last.input[0] = "k"
+        prepared = integer._prepared(model)
+        assert integer._broadcasts(prepared) == {"shift", "square"}
+        made = integer.to_integer(model, photos(), rules=("minmax",)).model
+        nodes = {node.name: node for node in made.graph.node}
+        assert nodes["square"].input[0] == nodes["shift"].output[0]  # nothing in between
+
     @pytest.mark.slow
     def test_our_network_survives_it(self, exported: Path, tmp_path: Path):
         made = integer.to_integer(
