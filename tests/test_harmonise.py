@@ -290,3 +290,23 @@ def test_what_does_not_fit_is_refused_in_one_line():
 def test_settings_out_of_range_are_refused(field, value):
     with pytest.raises(InputError, match=field):
         HarmoniseConfig(**{field: value})
+
+
+def test_a_sky_cut_out_to_the_pixel_does_not_hide_the_blur_elsewhere() -> None:
+    height, width = 160, 240
+    labels = np.ones((height, width), np.int32)
+    labels[:, width // 2 :] = 2
+    labels[:60] = 0
+    disparity = np.where(labels == 1, np.float32(0.3), np.float32(0.8))
+    disparity = cv2.GaussianBlur(disparity, (0, 0), 3)
+    disparity[:60] = 0
+    rgb = np.float32([[0.6, 0.7, 0.9], [0.2, 0.4, 0.2], [0.7, 0.3, 0.2]])[labels]
+    texture = np.rint(rgb * 255).astype(np.uint8)
+    photo = Photo(rgb, texture, Camera.from_fov(width, height))
+
+    found = harmonise(photo, disparity, Masks(labels, np.arange(3, dtype=np.int32)))
+
+    assert found.report.blur_radius_px == pytest.approx(3, rel=0.2)
+    assert found.disparity[:59].max() < 0.02
+    step = found.disparity[110, width // 2] - found.disparity[110, width // 2 - 1]
+    assert step > 0.4
