@@ -246,6 +246,28 @@ class TestInteger:
         nodes = {node.name: node for node in made.graph.node}
         assert nodes["square"].input[0] == nodes["shift"].output[0]  # nothing in between
 
+    def test_places_are_right_in_photos_wider_than_the_calibrations(self):
+        """A ramp that counts columns must go on where calibration ended."""
+        model = small_network()
+        nodes = [
+            helper.make_node("Shape", ["photo"], ["columns"], "shape", start=3, end=4),
+            helper.make_node("Squeeze", ["columns"], ["count"], "count"),
+            helper.make_node("Cast", ["count"], ["limit"], "limit", to=TensorProto.FLOAT),
+            helper.make_node("Range", ["zero", "limit", "unit"], ["steps"], "range"),
+            helper.make_node("Mul", ["steps", "step"], ["ramp"], "ramp"),
+            helper.make_node("Add", ["photo", "ramp"], ["placed"], "place"),
+        ]
+        before = list(model.graph.node)
+        before[0].input[0] = "placed"
+        del model.graph.node[:]
+        model.graph.node.extend([*nodes, *before])
+        for name, value in (("zero", 0), ("unit", 1), ("step", 0.001)):
+            model.graph.initializer.append(numpy_helper.from_array(np.float32(value), name))
+        prepared = integer._prepared(model)
+        places = integer._places(prepared)
+        assert {"ramp", "range"} <= places
+        assert not {"place", "first", "second", "last"} & places
+
     @pytest.mark.slow
     def test_our_network_survives_it(self, exported: Path, tmp_path: Path):
         made = integer.to_integer(

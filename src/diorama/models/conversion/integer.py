@@ -8,9 +8,11 @@ here is decided by measuring, on photos that did not serve for calibration:
    steps is a staircase.
 2. What is added to or multiplied with one value a channel stays in floats, and so does the step
    after it: in integers ONNX Runtime takes five times as long for it.
-3. Operations without weights (softmax above all: over a whole picture every share is below one step
+3. What follows from the photo's size alone stays in floats: places in a photo that is wider than
+   those of the calibration would be clipped.
+4. Operations without weights (softmax above all: over a whole picture every share is below one step
    of 8 bits) stay in floats where that takes a substantial part of the error away.
-4. Of the rules for ranges (`calibration`) the one that leaves the least error is taken.
+5. Of the rules for ranges (`calibration`) the one that leaves the least error is taken.
 """
 
 import tempfile
@@ -113,7 +115,7 @@ class _Trial:
     def __init__(self, model: "ModelProto", tensors: Sequence[Array]) -> None:
         self._model, self._tensors = model, tensors
         self._answers = run_photos(open_session(model), tensors)
-        self._floats = _output_nodes(model) | _broadcasts(model)
+        self._floats = _output_nodes(model) | _broadcasts(model) | _places(model)
         self._kinds = _kinds(model)
 
     def quantised(self, ranges: dict[str, Range], kinds: Iterable[str]) -> "ModelProto":
@@ -182,6 +184,18 @@ def _broadcasts(model: "ModelProto") -> set[str]:
         elif len(single) == 1 and sides.get(node.output[0]) != [1, 1]:
             names.add(node.name)
             made.update(node.output)
+    return names
+
+
+def _places(model: "ModelProto") -> set[str]:
+    """Names of the nodes that work on the input's size and not on its values."""
+    seen = {value.name for value in model.graph.input}
+    names: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type != "Shape" and seen.intersection(node.input):
+            seen.update(node.output)
+        else:
+            names.add(node.name)
     return names
 
 
