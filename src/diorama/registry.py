@@ -90,7 +90,7 @@ for _entry in (
     ModelEntry(
         "embedded",
         "depth",
-        "Our own small network: depth, edges, normals and people, on any CPU.",
+        "Our own small network: depth, its edges, people and confidence, on any CPU.",
         "diorama.models.embedded:EmbeddedDepth",
         "Apache-2.0",
         weights="embedded.onnx",
@@ -98,7 +98,7 @@ for _entry in (
     ModelEntry(
         "embedded",
         "segmenter",
-        "Over-segmentation and region merging on colour, texture and disparity: no weights.",
+        "Over-segmentation and region merging on colour, texture, depth and its edges: no weights.",
         "diorama.models.region_merging:RegionMerging",
         "Apache-2.0",
     ),
