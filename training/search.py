@@ -120,13 +120,15 @@ def try_config(
 
 
 def latency(net: Embedded, photo: torch.Tensor) -> float:
-    """Median milliseconds of the network's ONNX file, in float32."""
+    """Median milliseconds of the network's ONNX file, in float32 on one thread."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "net.onnx"
         program = torch.onnx.export(net, (photo,), dynamo=True, verbose=False)
         assert program is not None
         program.save(str(path))
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     feed = {session.get_inputs()[0].name: photo.numpy()}
     times = []
     for _ in range(12):

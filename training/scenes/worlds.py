@@ -252,7 +252,9 @@ def studio(b: Builder, size: tuple[int, int]) -> View:
     lean = transform((0, far, 0), yaw=b.size(-0.5, 0.5), pitch=b.size(-0.3, 0.3))
     b.world.add(meshes.quad((-4, 0, -3), (4, 0, -3), (4, 0, 3), (-4, 0, 3)), back, lean)
     for _ in range(int(random.integers(2, 14))):
-        where = (b.size(-0.9, 0.9), b.size(0.6, far - 0.1), b.size(-0.6, 0.5))
+        # Piled up, the nearer the lower, as things are that something must hold.
+        away = b.size(0.6, far - 0.1)
+        where = (b.size(-0.9, 0.9), away, b.size(-0.6, away / far - 0.5))
         paint = b.paint("photo", "printed", "cloth", "mottled", "wood", tile=(0.2, 1.0), shine=0.1)
         kind = random.random()
         turn = transform(
@@ -281,7 +283,7 @@ def studio(b: Builder, size: tuple[int, int]) -> View:
             b.world.add(things.rock(int(random.integers(24))), paint, turn)
         else:
             things.plant(b.at(np.array(where) - [0, 0, 0.3]), b.size(0.3, 0.9))
-    if random.random() < 0.6:
+    if random.random() < 0.85:
         ground = b.paint("wood", "cloth", "mottled", "photo", tile=(0.4, 1.5))
         b.world.add(meshes.quad((-3, -1, -0.6), (3, -1, -0.6), (3, 4, -0.6), (-3, 4, -0.6)), ground)
         for _ in range(int(random.integers(0, 8))):
