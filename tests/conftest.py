@@ -28,6 +28,10 @@ CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 
 jaxtyping.install_import_hook(CHECKED, CHECKER)
 
+# Triton decides at its first import whether it interprets, and torch brings it in here and there.
+if not Path("/dev/nvidiactl").exists():
+    os.environ["TRITON_INTERPRET"] = "1"
+
 # Started in the background, by nohup or a script, a process ignores Ctrl-C, and so do its children;
 # the tests are about those who do not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
