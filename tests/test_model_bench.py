@@ -74,7 +74,10 @@ def test_truth_is_read_as_inverse_depth(tmp_path: Path):
     np.savez(tmp_path / "a.npz", depth=np.array([[2.0, 0.0], [np.nan, 4.0]], np.float32))
     item = {"files": {"image": "a.png", "gt": "a.npz"}, "gt": {"key": "depth"}}
     unlabelled = {"files": {"image": "a.png"}}
-    (tmp_path / "index.json").write_text(json.dumps({"items": [unlabelled, item]}))
+    outlines = {"files": {"image": "a.png", "gt": "b.npz"}, "gt": {"key": "boundaries"}}
+    clip = {"files": {"gt": "a.npz"}, "gt": {"key": "depth"}}
+    items = [unlabelled, outlines, clip, item]
+    (tmp_path / "index.json").write_text(json.dumps({"items": items}))
     [truth] = read_truths(tmp_path)
     np.testing.assert_array_equal(truth.inverse_depth, [[0.5, np.nan], [np.nan, 0.25]])
     assert np.array_equal(truth.rgb, picture(20, 30))

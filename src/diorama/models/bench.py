@@ -167,7 +167,12 @@ def read_truths(folder: Path) -> Iterator[Truth]:
     """
     try:
         items = json.loads((folder / "index.json").read_text())["items"]
-        chosen = [item for item in items if item.get("gt") and "gt" in item["files"]]
+        chosen = [
+            item
+            for item in items
+            if {"image", "gt"} <= item["files"].keys()
+            and (item.get("gt") or {}).get("key") in ("depth", "disparity")
+        ]
         for item in chosen:
             with np.load(folder / item["files"]["gt"]) as arrays:
                 truth = arrays[item["gt"]["key"]].astype(np.float64)
