@@ -3,8 +3,8 @@
 On the scenes of the training folder that training never sees (every tenth): intersection over
 union of what is more person than not, and the sum of absolute differences of alpha in thousands,
 for pictures with a binary mask and with a soft matte. GrabCut (Rother et al., 2004) is given a
-rectangle a tenth inside the frame, open at the bottom, and 400 pixels, for it takes long. `--pictures` writes photo, truth, ours and
-GrabCut's side by side.
+rectangle a tenth inside the frame, open at the bottom, and 400 pixels, for it takes long.
+`--pictures` writes photo, truth, ours and GrabCut's side by side.
 """
 
 import sys
