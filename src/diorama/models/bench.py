@@ -113,7 +113,7 @@ def find_files(name: str) -> list[Path]:
 
 def bench(
     files: Sequence[Path],
-    photos: Sequence[RgbBytes],
+    photos: Sequence[Array],
     truths: Sequence[Truth] = (),
     *,
     threads: int | None = None,
@@ -122,7 +122,7 @@ def bench(
 
     Args:
         files: of one model; the first is what the others' errors are against.
-        photos: to compare outputs on.
+        photos: (H, W, 3) uint8 each, of any sizes, to compare outputs on.
         truths: to compare the first channel of the first output with, as disparity.
         threads: of the CPU; None: `diorama.runtime.num_threads`.
 
