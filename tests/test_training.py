@@ -178,6 +178,13 @@ def test_training_goes_on_where_it_stopped(tmp_path: Path):
     away = torch.load(tmp_path / "away" / "last.pt", weights_only=True)
     assert away["step"] == 6
 
+    run("training.train", *options, "--out", tmp_path / "new", "--steps", 2, "--rate", 0, "--start",
+        ROOT / "training" / "embedded.pt")  # fmt: skip
+    new = torch.load(tmp_path / "new" / "last.pt", weights_only=True)
+    packaged = torch.load(ROOT / "training" / "embedded.pt", weights_only=True)
+    name = "heads.0.weight"
+    torch.testing.assert_close(new["net"][name], packaged["net"][name].float())
+
 
 @pytest.mark.slow
 def test_the_search_keeps_a_table(tmp_path: Path):

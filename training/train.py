@@ -47,7 +47,7 @@ def main() -> None:
     torch.manual_seed(args.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     args.out.mkdir(parents=True, exist_ok=True)
-    run = open_run(args.out, args.rate, device)
+    run = open_run(args.out, args.rate, device, args.start)
     config = BatchConfig(size=args.batch, area=args.area, validation=args.validation)
     batches = Batches(
         args.pool, args.train, config, seed=args.seed, first=run.step, last=args.steps
@@ -121,13 +121,20 @@ def make_optimizer(net: nn.Module, rate: float) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99), fused=True)
 
 
-def open_run(out: Path, rate: float, device: torch.device) -> Run:
-    """The run as it was left: exactly, from ``last.pt``, or nearly, from ``parcel.pt``."""
+def open_run(out: Path, rate: float, device: torch.device, start: Path | None = None) -> Run:
+    """The run as it was left: exactly, from ``last.pt``, or nearly, from ``parcel.pt``.
+
+    A new one begins with the weights in `start`, if there are any.
+    """
     net, average = build().to(device), build().to(device)
     average.load_state_dict(net.state_dict())
     run = Run(net, average, make_optimizer(net, rate))
     found = next((out / f for f in ("last.pt", "parcel.pt") if (out / f).exists()), None)
     if found is None:
+        if start is not None:
+            weights = torch.load(start, map_location=device, weights_only=True)["net"]
+            net.load_state_dict(weights)
+            average.load_state_dict(weights)
         return run
     state = torch.load(found, map_location=device, weights_only=True)
     net.load_state_dict(state["net"])
@@ -176,6 +183,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--train", type=Path, help="folder of real pictures (index.jsonl)")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--photos", type=Path, help="folder of photos for the contact sheet")
+    parser.add_argument("--start", type=Path, help="weights that a new run begins with")
     parser.add_argument("--steps", type=int, default=60_000)
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after so many")
     parser.add_argument("--stop", type=int, help="stop at this step, to go on later")
