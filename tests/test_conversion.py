@@ -23,12 +23,12 @@ from diorama.models.conversion.half import to_half
 from diorama.models.conversion.sessions import (
     in_order,
     load_model,
-    open_session,
     photo_input,
     relative_errors,
     run_photos,
 )
 from diorama.models.nets.embedded import Embedded, EmbeddedConfig, build
+from diorama.runtime import open_session
 
 TINY = EmbeddedConfig((8, 8, 8, 8, 8), (0, 1, 1, 1, 1), 2, (8, 8, 8, 8))
 
@@ -262,7 +262,7 @@ class TestInteger:
         del model.graph.node[:]
         model.graph.node.extend([*nodes, *before])
         for name, value in (("zero", 0), ("unit", 1), ("step", 0.001)):
-            model.graph.initializer.append(numpy_helper.from_array(np.float32(value), name))
+            model.graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
         prepared = integer._prepared(model)
         places = integer._places(prepared)
         assert {"ramp", "range"} <= places

@@ -10,7 +10,8 @@ from tflite_files import TfliteFile, schema
 
 from diorama.errors import InputError
 from diorama.models.conversion import convert, tflite
-from diorama.models.conversion.sessions import open_session, run_photos
+from diorama.models.conversion.sessions import run_photos
+from diorama.runtime import open_session
 
 SAME, VALID = schema.Padding.SAME, schema.Padding.VALID
 RELU, RELU6 = schema.ActivationFunctionType.RELU, schema.ActivationFunctionType.RELU6

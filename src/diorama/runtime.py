@@ -1,4 +1,4 @@
-"""How the work is spread over cores.
+"""How the work is spread over cores, and how networks are run.
 
 Kernels are compiled `nogil` and work on a band of rows; `run_bands` hands fixed bands to one shared
 thread pool. The bands do not depend on the number of threads, so neither does any result.
@@ -11,9 +11,20 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diorama.errors import InputError
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+    from onnxruntime import InferenceSession
 
 BAND_ROWS = 64
 """Rows in a band: small enough to balance many cores, large enough to hide dispatch."""
+
+CPU = "CPUExecutionProvider"
+"""What every ONNX Runtime can run on."""
 
 
 def num_threads() -> int:
@@ -67,6 +78,43 @@ def run_bands(
     alone = 0 if getattr(kernel, "signatures", True) else 1
     first = [kernel(*band, *args) for band in bands[:alone]]
     return first + run_tasks([lambda b=band: kernel(*b, *args) for band in bands[alone:]])
+
+
+def open_session(
+    model: "Path | ModelProto",
+    *,
+    provider: str = CPU,
+    threads: int | None = None,
+    options: Any = None,
+) -> "InferenceSession":
+    """Make a session of ONNX Runtime that runs on one provider only.
+
+    Args:
+        model: a file, or a model in memory.
+        provider: as ONNX Runtime calls it.
+        threads: of the CPU; None: `num_threads`.
+        options: a `SessionOptions` to start from.
+
+    Raises:
+        InputError: if the model cannot be run, or the provider is not to be had.
+    """
+    import onnxruntime
+
+    options = options or onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or num_threads()
+    options.log_severity_level = 4  # what goes wrong is raised
+    # Else sums of 8-bit products overflow on x86 CPUs without VNNI.
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    name = model.name if isinstance(model, Path) else "the model"
+    source = model if isinstance(model, Path) else model.SerializeToString()
+    try:
+        session = onnxruntime.InferenceSession(source, options, providers=[provider])
+    except Exception as error:  # its errors are fifteen classes without another common base
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"ONNX Runtime cannot run {name}: {reason}") from error
+    if session.get_providers()[0] != provider:
+        raise InputError(f"ONNX Runtime cannot use {provider} here")
+    return session
 
 
 @contextlib.contextmanager

@@ -25,18 +25,16 @@ import numpy as np
 from diorama.arrays import Array, RgbBytes
 from diorama.errors import InputError
 from diorama.models.conversion.sessions import (
-    CPU,
     PIXELS,
     Answers,
     PhotoInput,
-    open_session,
     photo_input,
     relative_errors,
     run_photos,
 )
 from diorama.pictures import read_picture
 from diorama.registry import DATA
-from diorama.runtime import num_threads
+from diorama.runtime import CPU, num_threads, open_session
 
 PRECISIONS = {"": "fp32", "-fp16": "fp16", "-int8": "int8"}
 """What a file's name ends with, and the precision that it says."""

@@ -30,7 +30,7 @@ from diorama.depth import DepthResult
 from diorama.errors import InputError
 from diorama.models.sky import find_sky
 from diorama.photo import Photo
-from diorama.runtime import run_tasks
+from diorama.runtime import open_session, run_tasks
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -123,16 +123,9 @@ def _session(weights: Path) -> "InferenceSession":
     It has no threads of its own; looks run side by side on the shared pool. How ONNX Runtime parts
     a sum depends on the number of its threads, and so would the last bits of what it sees.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what goes wrong is raised
-    # Else sums of 8-bit products overflow on x86 CPUs without VNNI.
-    options.add_session_config_entry("session.x64quantprecision", "1")
     try:
-        session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's errors have no other base
+        session = open_session(weights, threads=1)
+    except InputError as error:
         raise InputError(
             f"{weights} is {'damaged' if weights.is_file() else 'missing'}: install diorama again"
         ) from error

@@ -18,13 +18,13 @@ from diorama.models.conversion.calibration import Rule
 from diorama.models.conversion.sessions import (
     in_order,
     load_model,
-    open_session,
     photo_input,
     relative_errors,
     run_photos,
 )
 from diorama.pictures import read_picture
 from diorama.registry import DATA
+from diorama.runtime import open_session
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -19,7 +19,8 @@ import numpy as np
 
 from diorama.arrays import Array
 from diorama.extras import import_extra
-from diorama.models.conversion.sessions import open_session, run_photos
+from diorama.models.conversion.sessions import run_photos
+from diorama.runtime import open_session
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -36,7 +36,8 @@ from diorama.models.conversion.calibration import (
     minmax,
     percentile,
 )
-from diorama.models.conversion.sessions import open_session, relative_errors, run_photos
+from diorama.models.conversion.sessions import relative_errors, run_photos
+from diorama.runtime import open_session
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -8,7 +8,7 @@ part of the network, so that nobody can forget it.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -16,7 +16,6 @@ import numpy as np
 from diorama.arrays import Array, RgbBytes
 from diorama.errors import InputError
 from diorama.extras import import_extra
-from diorama.runtime import num_threads
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -27,8 +26,6 @@ GRID = 32
 
 PIXELS = 384 * 512
 """Of a photo as a model with a free input sees it."""
-
-CPU = "CPUExecutionProvider"
 
 Answers = Sequence[Sequence[Array]]
 """What a model makes of several photos: all its outputs for each."""
@@ -65,12 +62,14 @@ def load_model(path: Path) -> "ModelProto":
         MissingExtraError: if onnx is not installed.
     """
     onnx = import_extra("convert", f"reading {path.name}")
+    from google.protobuf.message import DecodeError
+
     if not path.is_file():
         raise InputError(f"{path} is not there: pass an .onnx file")
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model)
-    except Exception as error:  # protobuf's, onnx's and plain ones have no common base
+    except (OSError, ValueError, DecodeError, onnx.checker.ValidationError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(f"{path} is damaged or no ONNX model: {reason}") from error
     return model
@@ -83,41 +82,6 @@ def in_order(model: "ModelProto") -> "ModelProto":
     tidy = OnnxModel(model)
     tidy.topological_sort()
     return tidy.model
-
-
-def open_session(
-    model: "Path | ModelProto",
-    *,
-    provider: str = CPU,
-    threads: int | None = None,
-    options: Any = None,
-) -> "InferenceSession":
-    """Make a session that runs on one provider only.
-
-    Args:
-        model: a file, or a model in memory.
-        provider: as ONNX Runtime calls it.
-        threads: of the CPU; None: `diorama.runtime.num_threads`.
-        options: a `SessionOptions` to start from.
-
-    Raises:
-        InputError: if the model cannot be run, or the provider is not to be had.
-    """
-    import onnxruntime
-
-    options = options or onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or num_threads()
-    options.log_severity_level = 4
-    name = model.name if isinstance(model, Path) else "the model"
-    source = model if isinstance(model, Path) else model.SerializeToString()
-    try:
-        session = onnxruntime.InferenceSession(source, options, providers=[provider])
-    except Exception as error:  # ONNX Runtime's errors have no other base
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"ONNX Runtime cannot run {name}: {reason}") from error
-    if session.get_providers()[0] != provider:
-        raise InputError(f"ONNX Runtime cannot use {provider} here")
-    return session
 
 
 def photo_input(session: "InferenceSession", name: str) -> PhotoInput:
