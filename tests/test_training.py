@@ -182,8 +182,20 @@ def test_training_goes_on_where_it_stopped(tmp_path: Path):
         ROOT / "training" / "embedded.pt")  # fmt: skip
     new = torch.load(tmp_path / "new" / "last.pt", weights_only=True)
     packaged = torch.load(ROOT / "training" / "embedded.pt", weights_only=True)
+    for weights in (new["net"], new["average"], packaged["net"]):
+        assert all(values.isfinite().all() for values in weights.values())
     name = "heads.0.weight"
     torch.testing.assert_close(new["net"][name], packaged["net"][name].float())
+
+
+def test_halves_keep_variances_beyond_their_range():
+    torch = pytest.importorskip("torch")
+    from training.train import halved
+
+    weights = {"weight": torch.ones(2, 3), "running_var": torch.tensor([1e7, 1.0])}
+    kept = halved(weights)
+    assert kept["weight"].dtype == torch.float16
+    torch.testing.assert_close(kept["running_var"], weights["running_var"])
 
 
 @pytest.mark.slow

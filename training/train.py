@@ -84,7 +84,8 @@ def main() -> None:
             score = row["val_pool"] + row.get("val_real", 0.0)
             if score < run.best:
                 run.best = score
-                save(args.out / "best.pt", {"net": run.average.state_dict(), "step": run.step})
+                weights = halved(run.average.state_dict())
+                save(args.out / "best.pt", {"net": weights, "step": run.step})
             keep_run(args.out, run)
         if ends:
             break
@@ -169,11 +170,13 @@ def keep_run(out: Path, run: Run) -> None:
             square = run.optimizer.state[parameter]["exp_avg_sq"]
             mean = square.reshape(len(square), -1).mean(1)
             squares.append(mean.view(-1, *[1] * (square.ndim - 1)))
-    halves = [
-        {k: v.half() if v.dtype.is_floating_point else v for k, v in weights.items()}
-        for weights in (net, average)
-    ]
+    halves = [halved(weights) for weights in (net, average)]
     save(out / "parcel.pt", {"net": halves[0], "average": halves[1], "squares": squares, **common})
+
+
+def halved(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Convolutions in half precision; what is small may be large: variances reach millions."""
+    return {name: value.half() if value.ndim > 1 else value for name, value in weights.items()}
 
 
 def arguments() -> argparse.Namespace:
