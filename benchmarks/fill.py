@@ -160,7 +160,9 @@ def _bytes(rgb: Rgb) -> Array:
 
 
 def fill_exemplar(task: FillTask) -> Rgb:
-    return Exemplar().inpaint([task], seed=SEED)[0]
+    filled = task.rgb.copy()
+    filled[task.hole] = Exemplar().inpaint([task], seed=SEED)[0]
+    return filled
 
 
 def fill_telea(task: FillTask) -> Rgb:

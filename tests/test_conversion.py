@@ -262,7 +262,9 @@ class TestInteger:
         del model.graph.node[:]
         model.graph.node.extend([*nodes, *before])
         for name, value in (("zero", 0), ("unit", 1), ("step", 0.001)):
-            model.graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
+            model.graph.initializer.append(
+                numpy_helper.from_array(np.array(value, np.float32), name)
+            )
         prepared = integer._prepared(model)
         places = integer._places(prepared)
         assert {"ramp", "range"} <= places

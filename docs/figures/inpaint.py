@@ -29,10 +29,10 @@ def main() -> None:
     hole = moved & ~occluder
     task = FillTask(rgb, ~occluder & ~hole, hole)
 
-    marked, smooth = rgb.copy(), rgb.copy()
+    marked, smooth, filled = rgb.copy(), rgb.copy(), rgb.copy()
     marked[hole] = HOLE_TINT
     smooth[hole] = solve_harmonic(rgb, task.known, hole)
-    filled = Exemplar().inpaint([task], seed=0)[0]
+    filled[hole] = Exemplar().inpaint([task], seed=0)[0]
     panels = [shaded(panel, occluder)[CROP] for panel in (marked, smooth, filled, rgb)]
     height, width = panels[0].shape[:2]
     sheet = np.ones((2 * height + 8, 2 * width + 8, 3))

@@ -6,7 +6,7 @@ continued as a plane plus a harmonic rest,
 ``d = plane + u``,   Laplace u = 0 in the hole,   u = d - plane where known,   du/dn = 0 elsewhere,
 
 because a plane in space is affine in disparity: a floor runs on exactly. It is never nearer than
-the occluder. Colour comes from an `Inpainter`, all layers' holes as one batch. At last both are
+the occluder. Colour comes from an `Inpainter`, the layers' holes in batches. At last both are
 continued beyond the layer's outline, so that filtering a texture there never pulls in black.
 """
 
@@ -29,6 +29,10 @@ from diorama.tiles import tiles_with
 CONTEXT_PX = 128
 """How far around a layer's holes an inpainter sees: enough for structure, little to copy."""
 
+BATCH_PX = 1 << 24
+"""Pixels of the pictures whose holes are filled at once, unless one has more: 16 million and what
+an inpainter makes of them take half a gigabyte."""
+
 BLEED_PX = 8
 """How far colour and disparity are continued exactly: more than any filter or mesh hull reaches."""
 
@@ -36,7 +40,7 @@ BEHIND_PX = 0.5
 """Parallax at the view box's limit by which fills stay behind what hides them: as near, programs
 that compare depths would show either."""
 
-SAMPLE_STEPS = (1, 2, 3, 5, 7, 10, 13, 17, 22, 28)
+SAMPLE_STEPS = (1, 2, 4, 8, 16, 28)
 """Distances in pixels from the hole, relative to a ring of 28, at which the known side is sampled
 for its plane: densest where the plane must hold."""
 
@@ -74,7 +78,8 @@ class FillTask:
     """One layer's hole and what may be known about its surroundings."""
 
     rgb: Rgb
-    """(H, W, 3) float32; colours are valid where `known`."""
+    """(H, W, 3) float32; colours are valid where `known`. It is the layer's own picture, not a
+    copy of it, and must not be changed."""
     known: Mask
     """(H, W) bool: where colours may be taken from."""
     hole: Mask
@@ -86,13 +91,13 @@ class FillTask:
 class Inpainter(Protocol):
     """Anything that invents the colours of holes."""
 
-    def inpaint(self, tasks: Sequence[FillTask], *, seed: int) -> list[Rgb]:
+    def inpaint(self, tasks: Sequence[FillTask], *, seed: int) -> list[Array]:
         """Fill all tasks' holes.
 
-        Returns one (H, W, 3) float32 in 0..1 a task, equal to its `rgb` where `known`, filled where
-        `hole`, anything elsewhere. Must not change its arguments, must not look at pixels that are
-        neither `known` nor `hole`, and must be deterministic under `seed`. Raises `DioramaError`
-        with one line where a task cannot be filled.
+        Returns for each task the colours of its hole, (n, 3) float32 in 0..1, row by row, as
+        ``picture[task.hole]`` lists them. Must not change its arguments, must not look at pixels
+        that are neither `known` nor `hole`, and must be deterministic under `seed`. Raises
+        `DioramaError` with one line where a task cannot be filled.
         """
         ...
 
@@ -166,13 +171,26 @@ def _hole_colors(
     inpainter: Inpainter,
     seed: int,
 ) -> dict[int, Array]:
-    """(n, 3) float32 for each hole, in the order of its pixels; all are filled as one batch.
+    """(n, 3) float32 for each hole, in the order of its pixels."""
+    colors = {}
+    for batch in _batches(boxes):
+        tasks = [_fill_task(layers[i], boxes[i]) for i in batch]
+        colors |= zip(batch, inpainter.inpaint(tasks, seed=seed), strict=True)
+    return colors
 
-    The pictures they were filled in are given up here, before the layers are copied.
-    """
-    tasks = [_fill_task(layers[i], box) for i, box in boxes.items()]
-    filled = inpainter.inpaint(tasks, seed=seed)
-    return {i: rgb[task.hole] for i, rgb, task in zip(boxes, filled, tasks, strict=True)}
+
+def _batches(boxes: Mapping[int, tuple[slice, slice]]) -> list[list[int]]:
+    """The layers whose holes are filled at once, in order."""
+    batches: list[list[int]] = []
+    left = 0
+    for index, (rows, columns) in boxes.items():
+        area = (rows.stop - rows.start) * (columns.stop - columns.start)
+        if area > left:
+            batches.append([])
+            left = BATCH_PX
+        batches[-1].append(index)
+        left -= area
+    return batches
 
 
 def _copied(layer: Layer) -> Layer:
@@ -206,7 +224,7 @@ def _settle(
 
 def _fill_task(layer: Layer, box: tuple[slice, slice]) -> FillTask:
     rgba, hole = layer.rgba[box], np.ascontiguousarray(layer.hole[box])
-    return FillTask(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), (rgba[..., 3] >= 1) & ~hole, hole)
+    return FillTask(rgba[..., :3], (rgba[..., 3] >= 1) & ~hole, hole)
 
 
 def fill_disparity(

@@ -195,19 +195,21 @@ def extract_layers(
         index, ids = _nothing_farthest(index, ids, masks, photo.nothing)
     between = _between_layers(index, boundaries)
     torn = between.tears & (between.layer[:, 1] >= first)
-    mattes = [
-        edge_matte(
-            photo.rgb,
-            index == layer,
-            (index < layer) & (index >= first),
-            between.pixel[torn & (between.layer[:, 0] == layer)].ravel(),
-            config=matting,
-        )
-        for layer in range(len(ids))
-    ]
-    soft_px = np.where(
-        between.tears, np.array([m.band_px for m in mattes])[between.layer[:, 0]], 0.0
+    mattes = run_tasks(
+        [
+            lambda layer=layer: edge_matte(
+                photo.rgb,
+                index == layer,
+                (index < layer) & (index >= first),
+                between.pixel[torn & (between.layer[:, 0] == layer)].ravel(),
+                config=matting,
+            )
+            for layer in range(len(ids))
+        ]
     )
+    soft_px = np.zeros(len(torn))
+    for layer, matte in enumerate(mattes):
+        soft_px[torn & (between.layer[:, 0] == layer)] = matte.band_px[::2]
     beside_px = round(SLIVER_BANDS * matting.band_px(*disparity.shape))
     reach = _reach(disparity, between, photo.camera, view_box, beside_px)
     # From across the photo everything hidden is in reach, however wide the view box.
@@ -220,10 +222,12 @@ def extract_layers(
             hole.ravel()[mixed[index.ravel()[mixed] == layer]] = True
         if photo.alpha is not None:
             hole &= photo.alpha >= 1
-    layers = [
-        _layer(photo.rgb, disparity, index == layer, mattes[layer], holes[layer], ids[layer])
-        for layer in range(first, len(ids))
-    ]
+    layers = run_tasks(
+        [
+            lambda k=k: _layer(photo.rgb, disparity, index == k, mattes[k], holes[k], ids[k])
+            for k in range(first, len(ids))
+        ]
+    )
     if photo.alpha is not None:
         # The photo's own alpha and colour are exact; a matte or a fill could only blur them.
         soft = photo.alpha < 1
@@ -684,7 +688,8 @@ def _layer(
     box = (slice(top, top + height), slice(left, left + width))
     # Zeros that are never written take no memory, and most layers fill a small part of the frame.
     rgba, own_disparity = np.zeros((*shown.shape, 4), np.float32), np.zeros(shown.shape, np.float32)
-    rgba[box][..., :3], rgba[box][..., 3] = rgb[box], shown[box]
+    cv2.cvtColor(rgb[box], cv2.COLOR_RGB2RGBA, dst=rgba[box])
+    rgba[box][..., 3] = shown[box]
     own_disparity[box] = disparity[box]
     flat = rgba.reshape(-1, 4)
     mixed = own.alpha < 1
@@ -708,8 +713,8 @@ def _continue(disparity: Disparity, seen: Mask, pixels: Array) -> None:
     cut = (slice(top, bottom), slice(left, right))
     inside = seen[cut]
     nearest = cv2.distanceTransformWithLabels(
-        (~inside).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )[1].astype(np.int64)
+        (~inside).view(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )[1]
     values = np.zeros(int(nearest.max()) + 1, np.float32)
     values[nearest[inside]] = disparity[cut][inside]
     # Never behind what it is drawn over, where an order forced by a cycle contradicts the depths.

@@ -13,12 +13,14 @@ between F and B, so that the layers seen from the photo's own camera are the pho
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
 
 from diorama.arrays import Alpha, Array, Mask, Rgb, Rgba
 from diorama.errors import InputError
+from diorama.runtime import BAND_ROWS, run_tasks
 
 BLUR_BANDS, SHARP_PX = 2.5, 1.0
 """How fast the band widens with the blur of the photo's edge, and from which standard deviation on:
@@ -30,8 +32,9 @@ MAX_BAND_PX = 8.0
 DENSE_REACH_PX = 10
 """In windows that reach farther a quarter of the pixels tell as much."""
 
-PROFILE_PX = 8
-"""Half length of the profiles across edges that blur is measured on."""
+PROFILE_PX, PROFILE_STEP = 8, 3
+"""Half length of the profiles across edges that blur is measured on, and on which of them: those of
+neighbours are nearly the same."""
 
 CELL_PX = 24
 """Side of the cells, in threes, over which it is averaged."""
@@ -69,8 +72,8 @@ class EdgeMatte:
     """(n,) float32."""
     color: Array
     """(n, 3) float32: F."""
-    band_px: float
-    """Half width of the band where it is widest."""
+    band_px: Array
+    """(m,) float32: half width of the band at each of the edge's pixels."""
 
 
 def edge_matte(
@@ -91,7 +94,7 @@ def edge_matte(
     height, width = inside.shape
     if not len(edge_pixels):
         nothing = np.empty(0, np.float32)
-        return EdgeMatte(np.empty(0, np.int64), nothing, nothing.reshape(0, 3), 0.0)
+        return EdgeMatte(np.empty(0, np.int64), nothing, nothing.reshape(0, 3), nothing)
     narrow = config.band_px(height, width)
     y, x = edge_pixels // width, edge_pixels % width
     band = _band_widths(rgb, y, x, narrow)
@@ -140,7 +143,8 @@ def edge_matte(
     # The band's outer ends meet what is certain: no step may be left there.
     ramp = np.clip((half + 0.5 - np.abs(signed)) / np.maximum(1.0, 0.4 * half), 0, 1)
     alpha = np.where(signed > 0, 1 - (1 - alpha) * ramp, alpha * ramp).astype(np.float32)
-    return EdgeMatte((rows + top) * width + columns + left, alpha, color, widest)
+    pixels = (rows + top) * width + columns + left
+    return EdgeMatte(pixels, alpha, color, band[y // CELL_PX, x // CELL_PX].astype(np.float32))
 
 
 def reconcile(rgb: Rgb, layers: Sequence[tuple[Rgba, Mask]], *, opaque: Mask | None = None) -> None:
@@ -158,6 +162,21 @@ def reconcile(rgb: Rgb, layers: Sequence[tuple[Rgba, Mask]], *, opaque: Mask | N
         opaque: (H, W) where the photo is opaque; elsewhere its layers are what it shows already.
             All of it if None.
     """
+    run_tasks(
+        [
+            partial(
+                _reconcile,
+                rgb[rows],
+                [(rgba[rows], filled[rows]) for rgba, filled in layers],
+                None if opaque is None else opaque[rows],
+            )
+            for rows in (slice(i, i + BAND_ROWS) for i in range(0, len(rgb), BAND_ROWS))
+        ]
+    )
+
+
+def _reconcile(rgb: Rgb, layers: Sequence[tuple[Rgba, Mask]], opaque: Mask | None) -> None:
+    """`reconcile`, of some rows."""
     stack = [rgba for rgba, _ in layers]
     top = np.full(rgb.shape[:2], -1, np.int8)
     soft = np.zeros(rgb.shape[:2], bool)
@@ -228,6 +247,7 @@ def _band_widths(rgb: Rgb, y: Array, x: Array, narrow: float) -> Array:
     and columns the steeper one crosses the edge. Texture is sharp, and widens nothing.
     """
     height, width = rgb.shape[:2]
+    y, x = y[::PROFILE_STEP], x[::PROFILE_STEP]
     away = np.arange(-PROFILE_PX, PROFILE_PX + 1)
     along_row = rgb[y[:, None], np.clip(x[:, None] + away, 0, width - 1)]  # (m, profile, 3)
     along_column = rgb[np.clip(y[:, None] + away, 0, height - 1), x[:, None]]

@@ -88,7 +88,7 @@ class EmbeddedDepth:
         """
         check_rgb(photo.rgb)
         session = _session(self.weights)
-        rgb = np.clip(photo.rgb, 0, 1)
+        rgb = photo.rgb
         height, width = rgb.shape[:2]
         pixels = height * width
         small = _fitted(rgb, COARSE_PIXELS)

@@ -15,7 +15,7 @@ al., "Poisson image editing", 2003) with E as the guide.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -46,8 +46,9 @@ there sees something known."""
 COARSEST_SIDE_PX = 24
 """The least side of a level: below, there is hardly a patch to choose from."""
 
-ENERGY_SIGMA_PX = 10.0
-"""The neighbourhood whose mean square is a texture's strength."""
+ENERGY_SIGMA_PX, ENERGY_SHRINK = 10.0, 4
+"""The neighbourhood whose mean square is a texture's strength, and how much smaller a picture holds
+so smooth a quantity."""
 
 FAINT_ENERGY = 1e-6
 """Square of a quarter of a grey level of 255: fainter texture than this is none."""
@@ -61,15 +62,16 @@ HOLE_WEIGHT = 0.25
 MIN_SEARCH_PX = 16
 """Coarse levels search at least this far, or they would have next to nothing to choose from."""
 
-SWEEPS = 2
-SWEEPS_COARSEST = 6
-"""Rounds of matching and voting in a level; the coarsest begins from nothing."""
+SWEEPS_COARSEST, SWEEPS, SWEEPS_FINEST = 6, 2, 1
+"""Rounds of matching and voting in a level: the coarsest begins from nothing, the finest from what
+is nearly right."""
 
 CONFIDENCE_FALL = 1.15
 """Confidence in the hole's current guess falls by this factor with each pixel from the known."""
 
-LARGE_HOLE_PX = 16384
-"""A hole of more pixels than this is filled by all threads together."""
+LARGE_PX = 1 << 22
+"""A part of a picture of more pixels than this is filled alone, by all threads together: several at
+once would take gigabytes."""
 
 RUN_PX = 4096
 """Pixels matched or voted for by one thread at a time: some milliseconds of work."""
@@ -124,7 +126,7 @@ class Exemplar:
         if not all(0 <= share <= 1 for share in (self.anchor, self.structure)):
             raise InputError("anchor and structure lie in 0..1")
 
-    def inpaint(self, tasks: Sequence[FillTask], *, seed: int) -> list[Rgb]:
+    def inpaint(self, tasks: Sequence[FillTask], *, seed: int) -> list[Array]:
         """Fill all tasks' holes; see `Inpainter`.
 
         Distant parts of a hole are filled independently and in parallel. Where a task knows nothing
@@ -136,26 +138,18 @@ class Exemplar:
         """
         smooth = run_tasks([partial(_harmonic_fill, task) for task in tasks])
         regions = [self._regions(*both) for both in zip(tasks, smooth, strict=True)]
-        # Of the large ones all threads work on one after the other, of the small ones each on one.
-        small = [
-            partial(self._fill, task.rgb, region, seed, _one_by_one)
+        fills = {
+            region: partial(self._fill, task.rgb, region, seed)
             for task, own in zip(tasks, regions, strict=True)
             for region in own
-            if not region.large
-        ]
-        fills = iter(run_tasks(small))
-        filled = [
-            [
-                self._fill(task.rgb, region, seed, run_tasks) if region.large else next(fills)
-                for region in own
-            ]
-            for task, own in zip(tasks, regions, strict=True)
-        ]
-        results = [task.rgb.copy() for task in tasks]
-        for rgb, own, colors in zip(results, regions, filled, strict=True):
-            for region, fill in zip(own, colors, strict=True):
-                rgb[region.box][region.hole] = fill
-        return results
+        }
+        filled = {region: fill() for region, fill in fills.items() if region.large}
+        small = [region for region in fills if not region.large]
+        filled |= zip(small, run_tasks([fills[region] for region in small]), strict=True)
+        for colors, own in zip(smooth, regions, strict=True):
+            for region in own:
+                colors[region.place] = filled[region]
+        return smooth
 
     def _regions(self, task: FillTask, smooth: Array) -> list["_Region"]:
         """The hole in parts, each with the surroundings it may take from."""
@@ -177,21 +171,22 @@ class Exemplar:
             known = task.known[box]
             hole = np.zeros_like(known)
             hole[y - box[0].start, x - box[1].start] = True
-            regions.append(_Region(box, known, hole, smooth[own], y.size > LARGE_HOLE_PX))
+            place = np.flatnonzero(own)
+            regions.append(_Region(box, known, hole, place, smooth[place]))
         return regions
 
-    def _fill(self, rgb: Rgb, region: "_Region", seed: int, run: "_Runner") -> Array:
+    def _fill(self, rgb: Rgb, region: "_Region", seed: int) -> Array:
         """(n, 3) colours of the region's hole."""
         known, hole, smooth = region.known, region.hole, region.smooth
         if not known.any():
             return smooth
-        levels = _pyramid(rgb[region.box], region, run)
+        levels = _pyramid(rgb[region.box], region)
         match = None
         for depth in range(len(levels) - 1, -1, -1):
-            match = self._match(levels[depth], match, depth, seed, run)
+            match = self._match(levels[depth], match, depth, seed)
         assert match is not None
         difference = match.rgb[INNER][hole] - smooth
-        coarse, wanted, have = self._scales(match.rgb[INNER], difference, region, run)
+        coarse, wanted, have = self._scales(match.rgb[INNER], difference, region)
         wanted = solve_harmonic(wanted[..., None], known, hole, tolerance=1e-2)[:, 0]
         ratio = (np.maximum(wanted, 0) + FAINT_ENERGY) / (have[hole] + FAINT_ENERGY)
         gain = np.minimum(self.detail * np.sqrt(ratio), self.max_gain)[:, None]
@@ -207,7 +202,6 @@ class Exemplar:
         coarser: "_Match | None",
         depth: int,
         seed: int,
-        run: "_Runner",
     ) -> "_Match":
         """Match and vote on one level, whose hole is painted, from the next coarser one's result.
 
@@ -238,7 +232,7 @@ class Exemplar:
 
         def vote(weights: Array, sigma_px: float) -> Array:
             window = _window(sigma_px)
-            voted = run(
+            voted = run_tasks(
                 [
                     lambda part=part: vote_patches(
                         image, part, sources, weights=weights, window=window
@@ -250,7 +244,7 @@ class Exemplar:
 
         def search(sweep: int) -> None:
             before[targets] = sources[targets]
-            run(
+            run_tasks(
                 [
                     lambda part=part: match_patches(
                         image,
@@ -271,7 +265,9 @@ class Exemplar:
             # Sources at this scale bring detail that no interpolation has.
             colors = vote(confidence.reshape(-1), VOTE_SIGMA_PX)
             guess[pixels] = self._anchored(colors, harmonic)
-        sweeps = SWEEPS_COARSEST if coarser is None else SWEEPS
+        sweeps = SWEEPS_FINEST if depth == 0 else SWEEPS
+        if coarser is None:
+            sweeps = SWEEPS_COARSEST
         for sweep in range(sweeps):
             search(sweep)
             last = sweep == sweeps - 1
@@ -282,7 +278,7 @@ class Exemplar:
         return _Match(level.rgb, sources.reshape(hole.shape))
 
     def _scales(
-        self, rgb: Array, difference: Array, region: "_Region", run: "_Runner"
+        self, rgb: Array, difference: Array, region: "_Region"
     ) -> tuple[Array, Array, Array]:
         """What parts fine scales from coarse ones, and the strengths of the fine ones.
 
@@ -290,7 +286,6 @@ class Exemplar:
             rgb: (h, w, 3) E.
             difference: (n, 3) D in the hole.
             region: whose hole and surroundings these are.
-            run: runs tasks.
 
         Returns:
             G * D (h, w, 3), right in the hole; the known surroundings' energy (h, w), right beside
@@ -306,25 +301,17 @@ class Exemplar:
             inside, colors = known | hole, rgb[tile.around]
             luma = (colors[..., 0] + colors[..., 1] + colors[..., 2]) / np.float32(3)
             energy = np.square(luma - _blur(luma, inside, self.detail_sigma_px))
-            wanted[tile.here] = _blur(energy, known, ENERGY_SIGMA_PX)[tile.inner]
-            have[tile.here] = _blur(energy, hole, ENERGY_SIGMA_PX)[tile.inner]
+            wanted[tile.here] = _strength(energy, known)[tile.inner]
+            have[tile.here] = _strength(energy, hole)[tile.inner]
             blurred = _blur(change[tile.around], inside, self.detail_sigma_px)
             coarse[tile.here] = blurred[tile.inner]
 
         margin = math.ceil(4 * ENERGY_SIGMA_PX) + math.ceil(4 * self.detail_sigma_px) + 2
-        run([partial(fill, tile) for tile in tiles_with(near, margin=margin)])
+        run_tasks([partial(fill, tile) for tile in tiles_with(near, margin=margin)])
         return coarse, wanted, have
 
     def _anchored(self, colors: Array, harmonic: Array) -> Array:
         return colors + np.float32(self.anchor) * (harmonic - colors)
-
-
-_Runner = Callable[[Sequence[Callable[[], object]]], list]
-"""`run_tasks`, or what does the same in one thread."""
-
-
-def _one_by_one(tasks: Sequence[Callable[[], object]]) -> list:
-    return [task() for task in tasks]
 
 
 def _runs(pixels: Array) -> list[Array]:
@@ -344,7 +331,7 @@ class _Level:
     """(n,) float32: from each pixel of the hole to the nearest known one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Region:
     """A part of a task's hole that is filled on its own."""
 
@@ -353,10 +340,15 @@ class _Region:
     """(h, w) bool in the box."""
     hole: Array
     """(h, w) bool in the box: this part's, not the others'."""
+    place: Array
+    """(n,): which of the hole's pixels are this part's."""
     smooth: Array
-    """(n, 3) float32: H in the hole."""
-    large: bool
-    """Whether it is worth the work of several threads."""
+    """(n, 3) float32: H there."""
+
+    @property
+    def large(self) -> bool:
+        """Whether it is filled alone."""
+        return self.known.size > LARGE_PX
 
 
 @dataclass(frozen=True)
@@ -380,7 +372,7 @@ def _harmonic_fill(task: FillTask) -> Array:
     return solve_harmonic(task.rgb, task.known, task.hole, tolerance=TOLERANCE)
 
 
-def _pyramid(rgb: Rgb, region: _Region, run: "_Runner") -> list[_Level]:
+def _pyramid(rgb: Rgb, region: _Region) -> list[_Level]:
     """Levels, finest first, until the hole is thin enough for patches to see across it."""
     known, hole = region.known, region.hole
     finest = _blank(known.shape)
@@ -394,7 +386,7 @@ def _pyramid(rgb: Rgb, region: _Region, run: "_Runner") -> list[_Level]:
         thin = level.distance_px.max() <= COARSEST_DISTANCE_PX
         if thin or min(level.known[INNER].shape) < 2 * COARSEST_SIDE_PX:
             return levels
-        halved = _halved(level, run)
+        halved = _halved(level)
         if not halved.hole.any() or not halved.known.any():
             return levels
         levels.append(halved)
@@ -412,7 +404,7 @@ def _level(rgb: Array, known: Array, hole: Array) -> _Level:
     return _Level(rgb, known, hole, distance[hole].astype(np.float32, copy=False))
 
 
-def _halved(level: _Level, run: "_Runner") -> _Level:
+def _halved(level: _Level) -> _Level:
     """Half the size: 2x2 means of what is known; the hole's harmonic fill counts for little."""
     rgb, known, hole = level.rgb[INNER], level.known[INNER], level.hole[INNER]
     height, width = known.shape
@@ -434,7 +426,7 @@ def _halved(level: _Level, run: "_Runner") -> _Level:
         halved[0][INNER][at], halved[1][INNER][at] = colors, is_known
         halved[2][INNER][at] = (share_hole > 0.125) & ~is_known
 
-    run([partial(band, top) for top in range(0, height, BAND_ROWS)])
+    run_tasks([partial(band, top) for top in range(0, height, BAND_ROWS)])
     return _level(*halved)
 
 
@@ -503,3 +495,15 @@ def _blur(quantity: Array, inside: Array, sigma_px: float) -> Array:
     blurred = cv2.GaussianBlur(quantity * each, (0, 0), sigma_px)
     weight = np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma_px), 1e-6)
     return blurred / (weight if quantity.ndim == 2 else weight[..., None])
+
+
+def _strength(energy: Array, inside: Array) -> Array:
+    """(h, w): the mean of `energy` (h, w) over what is `inside` within some `ENERGY_SIGMA_PX`."""
+    height, width = energy.shape
+    small = max(1, width // ENERGY_SHRINK), max(1, height // ENERGY_SHRINK)
+    weight = inside.astype(np.float32)
+    both = np.stack([energy * weight, weight], -1)
+    both = cv2.resize(both, small, interpolation=cv2.INTER_AREA)
+    both = cv2.GaussianBlur(both, (0, 0), ENERGY_SIGMA_PX / ENERGY_SHRINK)
+    mean = both[..., 0] / np.maximum(both[..., 1], 1e-6)
+    return cv2.resize(mean, (width, height), interpolation=cv2.INTER_LINEAR)

@@ -25,6 +25,11 @@ def mix_alpha(
 ):
     """Solve pixels [begin, end) of the list."""
     height, width = certain.shape
+    weight = np.empty((reach + 1, reach + 1), np.float32)
+    for v in range(reach + 1):
+        for u in range(reach + 1):
+            distance = np.float32(v * v + u * u)
+            weight[v, u] = np.float32(math.exp(-distance * falloff)) + np.float32(1e-6)
     for k in range(begin, end):
         y, x = rows[k], columns[k]
         fr = fg = fb = fw = fs = np.float32(0)
@@ -34,8 +39,7 @@ def mix_alpha(
                 side = certain[v, u]
                 if side == 0:
                     continue
-                distance = np.float32((v - y) * (v - y) + (u - x) * (u - x))
-                w = np.float32(math.exp(-distance * falloff)) + np.float32(1e-6)
+                w = weight[abs(v - y), abs(u - x)]
                 r, g, b = rgb[v, u, 0], rgb[v, u, 1], rgb[v, u, 2]
                 if side == 1:
                     fr += w * r
