@@ -28,10 +28,15 @@ def installed(monkeypatch: pytest.MonkeyPatch, **versions: str | None) -> None:
     monkeypatch.setattr(doctor, "_installed", pretend)
 
 
-def test_two_opencv_wheels_are_a_trap(monkeypatch: pytest.MonkeyPatch) -> None:
-    installed(monkeypatch, opencv_python="4.10.0")
-    finding = by_name()["opencv"]
-    assert "opencv-python 4.10.0" in finding.value
+@pytest.mark.parametrize(
+    ("name", "wheel"), [("opencv", "opencv-python"), ("onnxruntime", "onnxruntime-gpu")]
+)
+def test_two_wheels_of_one_library_are_a_trap(
+    monkeypatch: pytest.MonkeyPatch, name: str, wheel: str
+) -> None:
+    installed(monkeypatch, **{wheel.replace("-", "_"): "4.10.0"})
+    finding = by_name()[name]
+    assert f"{wheel} 4.10.0" in finding.value
     assert finding.advice is not None
     assert finding.advice.startswith("pip uninstall all of them")
 
@@ -41,14 +46,6 @@ def test_plain_opencv_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     advice = by_name()["opencv"].advice
     assert advice is not None
     assert "opencv-contrib-python-headless" in advice
-
-
-def test_two_onnx_runtimes_are_a_trap(monkeypatch: pytest.MonkeyPatch) -> None:
-    installed(monkeypatch, onnxruntime_gpu="1.20.0")
-    finding = by_name()["onnxruntime"]
-    assert "onnxruntime-gpu 1.20.0" in finding.value
-    assert finding.advice is not None
-    assert finding.advice.startswith("pip uninstall all of them")
 
 
 def test_what_networks_run_on_is_listed() -> None:

@@ -235,8 +235,7 @@ def _convolution(depthwise: bool) -> _Operation:
             weights = weights.transpose(0, 3, 1, 2)
             group = g.shape(op.inputs[0])[3] // weights.shape[1]
         inputs = [g.transposed(g.name(op.inputs[0]), _TO_NCHW), g.keep(weights, np.float32)]
-        if len(op.inputs) > 2 and op.inputs[2] >= 0:
-            inputs.append(g.name(op.inputs[2]))
+        inputs += _optional(g, op, 2)
         made = g.add(
             "Conv",
             inputs,
@@ -251,6 +250,12 @@ def _convolution(depthwise: bool) -> _Operation:
     return convert
 
 
+def _optional(g: _Graph, op: Any, which: int) -> list[str]:
+    """The name of an input, such as a bias, that may be left out."""
+    there = len(op.inputs) > which and op.inputs[which] >= 0
+    return [g.name(op.inputs[which])] if there else []
+
+
 def _transposed_convolution(g: _Graph, op: Any) -> None:
     options = op.builtinOptions
     weights = _weights(g, op.inputs[1]).transpose(3, 0, 1, 2)  # (out, h, w, in) to (in, out, h, w)
@@ -261,8 +266,7 @@ def _transposed_convolution(g: _Graph, op: Any) -> None:
         extra = max((inside - 1) * step + size - outside, 0)
         pads.append((extra // 2, extra - extra // 2))
     inputs = [g.transposed(g.name(op.inputs[2]), _TO_NCHW), g.keep(weights, np.float32)]
-    if len(op.inputs) > 3 and op.inputs[3] >= 0:
-        inputs.append(g.name(op.inputs[3]))
+    inputs += _optional(g, op, 3)
     (top, bottom), (left, right) = pads
     made = g.add("ConvTranspose", inputs, strides=strides, pads=[top, left, bottom, right])
     fused = getattr(options, "fusedActivationFunction", 0)
@@ -288,8 +292,7 @@ def _fully_connected(g: _Graph, op: Any) -> None:
     weights = _weights(g, op.inputs[1])
     flat = g.add("Reshape", [g.name(op.inputs[0]), g.keep([-1, weights.shape[1]])])
     inputs = [flat, g.keep(weights, np.float32)]
-    if len(op.inputs) > 2 and op.inputs[2] >= 0:
-        inputs.append(g.name(op.inputs[2]))
+    inputs += _optional(g, op, 2)
     made = g.add("Gemm", inputs, transB=1)
     shaped = g.add("Reshape", [made, g.keep(g.shape(op.outputs[0]))])
     g.finish(shaped, op, activation=op.builtinOptions.fusedActivationFunction)
