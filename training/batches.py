@@ -124,6 +124,7 @@ def augment(
     photo = out["photo"].astype(np.float32) / 255
     photo = np.clip(photo, 0, 1) ** random.uniform(0.7, 1.4)
     photo *= random.uniform(0.85, 1.15, 3).astype(np.float32)
+    photo *= lighting(random, out["disparity"], (out["known"] & DISPARITY) > 0)[..., None]
     if random.random() < 0.15:
         photo = cv2.GaussianBlur(photo, (0, 0), random.uniform(0.4, 1.5))
     if random.random() < 0.3:
@@ -132,6 +133,23 @@ def augment(
         photo = np.repeat(photo.mean(-1, keepdims=True), 3, -1)
     out["photo"] = np.clip(photo, 0, 1)
     return out
+
+
+def lighting(random: np.random.Generator, disparity: Array, known: Array) -> Array:
+    """(H, W) factors: light that falls unevenly, or from a flash, or from behind.
+
+    In drawn worlds what is far is bright more often than not, which a network learns too well.
+    """
+    rows, columns = disparity.shape
+    light = np.zeros((rows, columns), np.float32)
+    if random.random() < 0.5:
+        coarse = random.normal(0, 0.35, (4, 4)).astype(np.float32)
+        light += cv2.resize(coarse, (columns, rows), interpolation=cv2.INTER_CUBIC)
+    if random.random() < 0.35 and known.all():
+        near = np.log(disparity + 0.1 * disparity.mean() + 1e-6)
+        near = (near - near.mean()) / (near.std() + 1e-6)
+        light += np.float32(random.uniform(-0.25, 0.6)) * np.clip(near, -2, 2)
+    return np.exp(light - light.mean())
 
 
 def stack(samples: list[dict[str, Array]]) -> dict[str, Tensor]:
