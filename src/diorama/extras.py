@@ -11,6 +11,7 @@ EXTRAS = {
     "exr": "OpenEXR",
     "gpu": "triton",
     "heic": "pillow_heif",
+    "models": "huggingface_hub",
 }
 """The module by which an extra is known to be installed."""
 
