@@ -26,8 +26,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         photo = Path(folder) / "photo.jpg"
         cache = {"NUMBA_CACHE_DIR": str(Path(folder) / "kernels")}
-        write_photo(source, photo, 480, 320)
-        in_fresh_process(photo, 480, 1, cache)
+        # Large enough to meet every kernel.
+        write_photo(source, photo, 1500, 1000)
+        in_fresh_process(photo, 1500, 1, cache)
         for megapixels in MEGAPIXELS[:4] if args.quick else MEGAPIXELS:
             width = round(math.sqrt(megapixels * 1e6 * 3 / 2))
             write_photo(source, photo, width, round(width * 2 / 3))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diorama.tiles import TILE_PX, tiles_with
+from diorama.tiles import CELL_PX, TILE_PX, cells_around, tiles_with
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (TILE_PX, 40), (2 * TILE_PX + 7, 3 * TILE_PX - 1)])
@@ -29,3 +29,21 @@ def test_tiles_hold_what_is_set_once_and_know_what_is_around(shape: tuple[int, i
 def test_nothing_set_needs_no_tile() -> None:
     assert tiles_with(np.zeros((300, 300), bool), margin=2) == []
     assert tiles_with(np.zeros((0, 5), bool), margin=2) == []
+    assert cells_around(np.zeros((300, 300), bool)) == []
+    assert cells_around(np.zeros((0, 5), bool)) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (CELL_PX, 40), (5 * CELL_PX + 7, 9 * CELL_PX - 1)])
+def test_cells_hold_what_is_set_and_a_cell_around_it_and_each_once(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(1)
+    mask = np.zeros(shape, bool)
+    mask[rng.integers(0, shape[0], 3), rng.integers(0, shape[1], 3)] = True
+    seen = np.zeros(shape, int)
+    for box in cells_around(mask):
+        seen[box] += 1
+    y, x = np.nonzero(mask)
+    rows, columns = np.indices(shape) // CELL_PX
+    near = np.zeros(shape, bool)
+    for row, column in zip(y // CELL_PX, x // CELL_PX, strict=True):
+        near |= (np.abs(rows - row) <= 1) & (np.abs(columns - column) <= 1)
+    assert (seen == near).all()

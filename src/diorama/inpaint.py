@@ -24,7 +24,7 @@ from diorama.kernels.harmonic import nearest_labels, solve_harmonic
 from diorama.layers import Layer
 from diorama.photo import Photo
 from diorama.runtime import run_tasks
-from diorama.tiles import tiles_with
+from diorama.tiles import cells_around, tiles_with
 
 CONTEXT_PX = 128
 """How far around a layer's holes an inpainter sees: enough for structure, little to copy."""
@@ -194,12 +194,12 @@ def _batches(boxes: Mapping[int, tuple[slice, slice]]) -> list[list[int]]:
 
 
 def _copied(layer: Layer) -> Layer:
-    """A copy of what is in the box of the covered pixels; the rest is 0 and takes no memory."""
-    box = _bounding_box(layer.rgba[..., 3] > 0)
+    """A copy of what is covered and around it; the rest is 0 and takes no memory."""
     # zeros_like would write every zero.
     rgba = np.zeros(layer.rgba.shape, np.float32)
     disparity = np.zeros(layer.disparity.shape, np.float32)
-    rgba[box], disparity[box] = layer.rgba[box], layer.disparity[box]
+    for box in cells_around(layer.rgba[..., 3] > 0):
+        rgba[box], disparity[box] = layer.rgba[box], layer.disparity[box]
     return replace(layer, rgba=rgba, disparity=disparity)
 
 
@@ -392,8 +392,8 @@ def _robust_slopes(part: Array, x: Array, y: Array, value: Array, count: int) ->
 def bleed(rgba: Rgba, disparity: Disparity) -> tuple[Rgba, Disparity]:
     """Continue a layer's colour and disparity, in place, to where alpha is 0; returns both.
 
-    Within `BLEED_PX` of the outline by the nearest pixel that has them, for filtering; beyond,
-    where only mip levels and encoders look, by their means.
+    Within `BLEED_PX` of the outline by the nearest pixel that has them, for filtering; around that,
+    where only mip levels and encoders look, by their means; far away they are left as they are.
     """
     covered = rgba[..., 3] > 0
     if covered.all() or not covered.any():
@@ -405,8 +405,9 @@ def bleed(rgba: Rgba, disparity: Disparity) -> tuple[Rgba, Disparity]:
     near = cv2.dilate(inside, np.ones((2 * BLEED_PX + 1,) * 2, np.uint8)).view(bool)
     # A pixel as one number of 16 bytes: three channels under a mask are many times slower.
     whole = np.array([*mean, 0], np.float32).view(np.complex128)
-    np.copyto(colors.view(np.complex128)[..., 0], whole, where=~near)
-    np.copyto(depths, np.float32(depth), where=~near)
+    for cells in cells_around(near):
+        np.copyto(colors[cells].view(np.complex128)[..., 0], whole, where=~near[cells])
+        np.copyto(depths[cells], np.float32(depth), where=~near[cells])
     ring = np.logical_xor(near, covered, out=near)
     for tile in tiles_with(ring, margin=2 * BLEED_PX):
         known, wanted = covered[tile.around], np.zeros_like(covered[tile.around])

@@ -39,6 +39,7 @@ from diorama.matting import EdgeMatte, MattingConfig, edge_matte
 from diorama.photo import Photo
 from diorama.pieces import part_at_steps
 from diorama.runtime import run_tasks
+from diorama.tiles import cells_around
 
 MAD_TO_SIGMA = 1.4826
 """The MAD of normal noise times this is its standard deviation."""
@@ -631,33 +632,32 @@ def _holes(
             for layer in range(num_layers)
         ]
     )
-    nearest = np.full(index.shape, np.inf, np.float32)
+    nearest = np.full(index.size, np.inf, np.float32)
     holes: list[Mask] = []
-    for claim in claims:
+    for pixels, sure, away in claims:
+        before = nearest[pixels]
+        kept = np.isinf(before) | (sure & (away <= before + margin_px))
+        nearest[pixels[kept]] = np.minimum(before, away)[kept]
         hole = np.zeros(index.shape, bool)
-        if claim is not None:
-            cut, far, sure, away = claim
-            before = nearest[cut]
-            hole[cut] = far & np.isinf(before) | sure & (away <= before + margin_px)
-            nearest[cut] = np.where(hole[cut], np.minimum(before, away), before)
+        hole.ravel()[pixels[kept]] = True
         holes.append(hole)
     return holes
 
 
 def _claim(
     index: Labels, layer: int, edges: _LayerEdges, reach: Array, margin_px: float
-) -> tuple[tuple[slice, slice], Array, Array, Array] | None:
-    """What one layer reaches under what is in front of it, within the returned cut of the frame.
+) -> tuple[Array, Array, Array]:
+    """What one layer reaches under what is in front of it.
 
     Returns:
-        The cut; the hidden pixels within reach; those within reach of something that thick; and
-        every pixel's distance to where the layer is seen. None if the layer borders on nothing.
+        (n,) flat indices of the hidden pixels within reach; (n,) bool, those within reach of
+        something that thick; and (n,) their distance to where the layer is seen.
     """
     height, width = index.shape
     here = edges.layer[:, 1] == layer
     beside, radii = edges.pixel[here, 1], reach[here]
     if not len(beside):
-        return None
+        return beside, np.empty(0, bool), np.empty(0, np.float32)
     y, x = beside // width, beside % width
     border = int(radii.max()) + 2
     top, left = max(0, int(y.min()) - border), max(0, int(x.min()) - border)
@@ -671,10 +671,10 @@ def _claim(
     thickness = np.zeros(int(part.max()) + 1, np.float32)
     np.maximum.at(thickness, part[seen > 0], depth[seen > 0])
     own = np.minimum(radii, THICKNESS_REACH * thickness[part[y, x]] + margin_px)
-    hidden = local > layer
-    away = cv2.distanceTransform(1 - seen, cv2.DIST_L2, 3)
-    far, sure = (hidden & _discs(y, x, r, *local.shape) for r in (radii, own))
-    return cut, far, sure, away
+    rows, columns = np.nonzero((local > layer) & _discs(y, x, radii, *local.shape))
+    sure = _discs(y, x, own, *local.shape)[rows, columns]
+    away = cv2.distanceTransform(1 - seen, cv2.DIST_L2, 3)[rows, columns]
+    return (rows + top) * width + columns + left, sure, away
 
 
 def _layer(
@@ -684,13 +684,11 @@ def _layer(
     shown = seen | hole
     here = shown.copy()
     here.ravel()[own.pixels] = True
-    left, top, width, height = cv2.boundingRect(here.view(np.uint8))
-    box = (slice(top, top + height), slice(left, left + width))
-    # Zeros that are never written take no memory, and most layers fill a small part of the frame.
     rgba, own_disparity = np.zeros((*shown.shape, 4), np.float32), np.zeros(shown.shape, np.float32)
-    cv2.cvtColor(rgb[box], cv2.COLOR_RGB2RGBA, dst=rgba[box])
-    rgba[box][..., 3] = shown[box]
-    own_disparity[box] = disparity[box]
+    for box in cells_around(here):
+        cv2.cvtColor(rgb[box], cv2.COLOR_RGB2RGBA, dst=rgba[box])
+        rgba[box][..., 3] = shown[box]
+        own_disparity[box] = disparity[box]
     flat = rgba.reshape(-1, 4)
     mixed = own.alpha < 1
     flat[own.pixels[mixed], :3] = own.color[mixed]
@@ -712,9 +710,10 @@ def _continue(disparity: Disparity, seen: Mask, pixels: Array) -> None:
     bottom, right = int(y.max()) + margin + 1, int(x.max()) + margin + 1
     cut = (slice(top, bottom), slice(left, right))
     inside = seen[cut]
-    nearest = cv2.distanceTransformWithLabels(
+    labels = cv2.distanceTransformWithLabels(
         (~inside).view(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )[1]
+    nearest = labels.astype(np.int32, copy=False)
     values = np.zeros(int(nearest.max()) + 1, np.float32)
     values[nearest[inside]] = disparity[cut][inside]
     # Never behind what it is drawn over, where an order forced by a cycle contradicts the depths.

@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from diorama.arrays import Mask
+from diorama.arrays import Array, Mask
 
 TILE_PX = 256
 """Side of a tile: what is computed there stays in cache, and its margin is not most of it."""
+
+CELL_PX = 64
+"""What is written to a sparse picture is written to whole cells of this side."""
 
 Box = tuple[slice, slice]
 
@@ -26,13 +30,12 @@ class Tile:
 
 def tiles_with(mask: Mask, *, margin: int) -> list[Tile]:
     """The tiles that hold something of a mask, row by row, each with `margin` pixels around it."""
-    rows, columns = (np.arange(0, side, TILE_PX) for side in mask.shape)
-    if not mask.size:
-        return []
-    held = np.bitwise_or.reduceat(np.bitwise_or.reduceat(mask, rows, axis=0), columns, axis=1)
     tiles = []
-    for top, left in TILE_PX * np.argwhere(held):
-        here = _span(top, mask.shape[0]), _span(left, mask.shape[1])
+    for top, left in TILE_PX * np.argwhere(_held(mask, TILE_PX)):
+        here = (
+            slice(int(top), min(mask.shape[0], int(top) + TILE_PX)),
+            slice(int(left), min(mask.shape[1], int(left) + TILE_PX)),
+        )
         around = tuple(
             slice(max(0, span.start - margin), min(side, span.stop + margin))
             for span, side in zip(here, mask.shape, strict=True)
@@ -45,5 +48,28 @@ def tiles_with(mask: Mask, *, margin: int) -> list[Tile]:
     return tiles
 
 
-def _span(first: np.integer, side: int) -> slice:
-    return slice(int(first), min(side, int(first) + TILE_PX))
+def cells_around(mask: Mask) -> list[Box]:
+    """Boxes of whole cells, row by row: those that hold something of a mask, and all beside them.
+
+    A picture of zeros that nothing is written to takes no memory; written to in these boxes alone,
+    it takes little where the mask is sparse, and is whole for `CELL_PX` around what is set.
+    """
+    held = _held(mask, CELL_PX)
+    if not held.any():
+        return []
+    held = np.asarray(cv2.dilate(held.view(np.uint8), np.ones((3, 3), np.uint8)), np.int8)
+    ends = np.diff(held, axis=1, prepend=0, append=0)
+    tops, lefts = (CELL_PX * np.argwhere(ends > 0)).T.tolist()
+    rights = (CELL_PX * np.nonzero(ends < 0)[1]).tolist()
+    return [
+        (slice(top, top + CELL_PX), slice(left, right))
+        for top, left, right in zip(tops, lefts, rights, strict=True)
+    ]
+
+
+def _held(mask: Mask, side_px: int) -> Array:
+    """(rows, columns) bool: which squares of this side hold something of a mask."""
+    if not mask.size:
+        return np.zeros((0, 0), bool)
+    rows, columns = (np.arange(0, side, side_px) for side in mask.shape)
+    return np.bitwise_or.reduceat(np.bitwise_or.reduceat(mask, rows, axis=0), columns, axis=1)
