@@ -64,7 +64,7 @@ class Batches(IterableDataset[dict[str, Tensor]]):
                     source = from_real(real[int(random.integers(len(real)))])
                 else:
                     source = from_pool(pool, int(random.choice(usable)))
-                samples.append(augment(random, source, shape))
+                samples.append(recolour(random, crop(random, source, shape)))
             yield stack(samples)
 
 
@@ -102,10 +102,10 @@ def from_real(picture: RealDepth) -> dict[str, Array]:
     }
 
 
-def augment(
+def crop(
     random: np.random.Generator, sample: dict[str, Array], shape: tuple[int, int]
 ) -> dict[str, Array]:
-    """A crop of this shape, perhaps mirrored, with other colours and sharpness."""
+    """A crop of this shape, perhaps mirrored; its photo in 0..1."""
     height, width = sample["photo"].shape[:2]
     rows, columns = shape
     largest = min(height / rows, width / columns)
@@ -121,18 +121,22 @@ def augment(
     if random.random() < 0.5:
         out = {name: np.ascontiguousarray(values[:, ::-1]) for name, values in out.items()}
         out["normal"][..., 0] *= -1
-    photo = out["photo"].astype(np.float32) / 255
-    photo = np.clip(photo, 0, 1) ** random.uniform(0.7, 1.4)
+    out["photo"] = out["photo"].astype(np.float32) / 255
+    return out
+
+
+def recolour(random: np.random.Generator, sample: dict[str, Array]) -> dict[str, Array]:
+    """The sample with other colours, light and sharpness."""
+    photo = sample["photo"] ** random.uniform(0.7, 1.4)
     photo *= random.uniform(0.85, 1.15, 3).astype(np.float32)
-    photo *= lighting(random, out["disparity"], (out["known"] & DISPARITY) > 0)[..., None]
+    photo *= lighting(random, sample["disparity"], (sample["known"] & DISPARITY) > 0)[..., None]
     if random.random() < 0.15:
         photo = cv2.GaussianBlur(photo, (0, 0), random.uniform(0.4, 1.5))
     if random.random() < 0.3:
         photo += random.normal(0, random.uniform(0, 0.05), photo.shape).astype(np.float32)
     if random.random() < 0.08:
         photo = np.repeat(photo.mean(-1, keepdims=True), 3, -1)
-    out["photo"] = np.clip(photo, 0, 1)
-    return out
+    return {**sample, "photo": np.clip(photo, 0, 1)}
 
 
 def lighting(random: np.random.Generator, disparity: Array, known: Array) -> Array:

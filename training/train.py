@@ -24,7 +24,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from diorama.arrays import Array
 from diorama.models.nets.embedded import build
-from training.batches import BatchConfig, Batches, augment, from_pool, from_real, stack
+from training.batches import BatchConfig, Batches, crop, from_pool, from_real, stack
 from training.losses import match, total
 from training.pool import open_pool
 from training.real import read_folder
@@ -237,7 +237,7 @@ def validate(
         errors = []
         for k in range(0, len(samples), 16):
             random = np.random.default_rng(k)
-            batch = stack([augment(random, sample, (192, 256)) for sample in samples[k : k + 16]])
+            batch = stack([crop(random, sample, (192, 256)) for sample in samples[k : k + 16]])
             batch = {key: values.to(device) for key, values in batch.items()}
             outputs = net(batch["photo"])
             aligned, _ = match(outputs[:, 0], batch["disparity"], batch["known_disparity"])
