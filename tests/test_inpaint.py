@@ -295,6 +295,29 @@ class TestFillLayers:
             assert (layer.rgba == copy.rgba).all()
             assert (layer.disparity == copy.disparity).all()
 
+    @pytest.mark.parametrize(
+        ("answer", "text"),
+        [
+            (lambda tasks: [], r"the inpainter filled 0 of \d holes"),
+            (
+                lambda tasks: [np.array(task.rgb) for task in tasks],
+                r"colours of the inpainter must be \(\d+, 3\) float32, got \(\d+, \d+, 3\) float32",
+            ),
+            (
+                lambda tasks: [np.zeros((task.hole.sum(), 3)) for task in tasks],
+                "got .* float64",
+            ),
+        ],
+    )
+    def test_refuses_answers_that_are_none(self, answer, text):
+        class Wrong:
+            def inpaint(self, tasks, *, seed):
+                return answer(tasks)
+
+        photo, layers, disparity = three_sheets()
+        with pytest.raises(InputError, match=text):
+            fill_layers(photo, layers, disparity, inpainter=Wrong())
+
     def test_refuses_a_layer_of_another_size(self):
         photo, layers, _ = three_sheets()
         small = np.ones((10, 30), np.float32)

@@ -131,7 +131,7 @@ def fill_layers(
         The layers in the same order, alpha, hole and mask ids unchanged.
 
     Raises:
-        InputError: sizes do not agree.
+        InputError: sizes do not agree, or the inpainter's answer is none.
     """
     config = config or InpaintConfig()
     check_disparity(disparity, like=photo.rgb)
@@ -175,7 +175,13 @@ def _hole_colors(
     colors = {}
     for batch in _batches(boxes):
         tasks = [_fill_task(layers[i], boxes[i]) for i in batch]
-        colors |= zip(batch, inpainter.inpaint(tasks, seed=seed), strict=True)
+        filled = inpainter.inpaint(tasks, seed=seed)
+        if len(filled) != len(tasks):
+            raise InputError(f"the inpainter filled {len(filled)} of {len(tasks)} holes")
+        for index, task, found in zip(batch, tasks, filled, strict=True):
+            shape = (np.count_nonzero(task.hole), 3)
+            check_array("colours of the inpainter", found, dtype=np.float32, shape=shape)
+            colors[index] = found
     return colors
 
 
