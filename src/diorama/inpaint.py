@@ -179,7 +179,7 @@ def _hole_colors(
         if len(filled) != len(tasks):
             raise InputError(f"the inpainter filled {len(filled)} of {len(tasks)} holes")
         for index, task, found in zip(batch, tasks, filled, strict=True):
-            shape = (np.count_nonzero(task.hole), 3)
+            shape = int(task.hole.sum()), 3
             check_array("colours of the inpainter", found, dtype=np.float32, shape=shape)
             colors[index] = found
     return colors
