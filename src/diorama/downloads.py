@@ -17,7 +17,7 @@ from pathlib import Path
 from diorama.errors import InputError, OutputError
 from diorama.files import whole_file
 
-PROBE_S = 1.5
+PROBE_S = 1.25
 """Seconds within which a server has to take a connection, else there is no network."""
 
 TIMEOUT_S = 30.0
@@ -187,7 +187,8 @@ class _Transfer:
         if self._done:
             request.add_header("Range", f"bytes={self._done}-")
         try:
-            response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+            # A new opener reads the proxies that are set now.
+            response = urllib.request.build_opener().open(request, timeout=TIMEOUT_S)
         except urllib.error.HTTPError as error:
             if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and self._done:
                 self._restart()

@@ -54,10 +54,11 @@ def fetch(
     commit = revision or "main"
     folder = repository_folder(cache, repository)
     existed = folder.exists()
+    if not is_offline():
+        check_network(endpoint)  # before the client, which takes a while to load
     with _one_line_errors(repository, cache), _quiet():
         try:
             if not is_offline():
-                check_network(endpoint)
                 commit = _commit(repository, next(iter(files)), commit, endpoint)
             for name, expected in files.items():
                 options = {"revision": commit, "cache_dir": cache, "endpoint": endpoint}
@@ -187,10 +188,11 @@ def _last_line(error: BaseException) -> str:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the client's own remarks from the terminal: what matters comes as an error."""
-    logger = logging.getLogger("huggingface_hub")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
+    from huggingface_hub.utils import logging as remarks
+
+    before = remarks.get_verbosity()
+    remarks.set_verbosity(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        remarks.set_verbosity(before)
