@@ -26,6 +26,7 @@ LEVELS = (
         "weights",
         "downloads",
         "hub",
+        "licences",
         "interrupts",
         "xmp",
         "heif",

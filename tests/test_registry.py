@@ -57,7 +57,9 @@ class TestRegister:
 
 
 def test_a_typo_gets_the_nearest_name() -> None:
-    with pytest.raises(UnknownNameError, match=r"choose from .*embedded; did you mean 'embedded'"):
+    with pytest.raises(
+        UnknownNameError, match=r"choose from embedded, .*; did you mean 'embedded'"
+    ):
         registry.find("depth", "embeded")
 
 
@@ -82,4 +84,4 @@ def test_weights_are_known_by_their_hash() -> None:
     assert model.fingerprint == f"embedded.onnx sha256:{hashlib.sha256(data).hexdigest()[:16]}"
     assert registry.find("inpainter", "embedded").fingerprint is None
     with pytest.raises(InputError, match=r"none\.onnx cannot be read: install diorama again"):
-        _ = dataclasses.replace(model, weights="none.onnx").fingerprint
+        _ = dataclasses.replace(model, packaged="none.onnx").fingerprint

@@ -6,17 +6,22 @@ They parse, call and report, and decide nothing.
 import contextlib
 import json
 import math
+import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, Positional, arg, subcommand
 
 from diorama.camera import ViewBox
 from diorama.config import SceneConfig
 from diorama.depth_files import DEPTH_SUFFIXES
-from diorama.errors import InputError, UnknownNameError
-from diorama.report import EXIT_USER, Display, Report, say, scene_facts, tell
+from diorama.errors import InputError
+from diorama.report import EXIT_USER, Display, Downloads, Report, say, scene_facts, tell
+
+if TYPE_CHECKING:
+    from diorama.registry import ModelEntry
 
 MIN_RENDER_SIZE = 16
 """Pixels; video encoders take no less."""
@@ -41,6 +46,10 @@ class PhotoCommand:
     view_box: ViewBox = field(default_factory=ViewBox)
     jobs: int = 1
     """Processes to share the work; 0: one for each core. The cores are divided among them."""
+    models_dir: Path | None = None
+    """Folder of pulled models, in place of DIORAMA_MODELS_DIR or Hugging Face's cache."""
+    accept_licence: str = ""
+    """Licences of models that forbid commercial use, with commas; remembered for good."""
     skip_existing: FlagCreatePairsOff[bool] = False
     """Leave photos alone whose results are all there: go on where an earlier run ended."""
     shard: str | None = None
@@ -55,7 +64,8 @@ class PhotoCommand:
         from diorama.batch import convert_photos
         from diorama.inputs import find_photos, parse_shard, shard
 
-        with Report("photo", self.json) as report:
+        with Report("photo", self.json) as report, _models_in(self.models_dir):
+            _accept(self.accept_licence)
             if not self.inputs:
                 raise InputError("pass at least one photo: diorama photo cat.jpg -o out")
             part, parts = (1, 1) if self.shard is None else parse_shard(self.shard)
@@ -230,12 +240,17 @@ class ViewCommand:
 class ListModels:
     """List every model that can be chosen by name."""
 
+    models_dir: Path | None = None
+    """Folder of pulled models, in place of DIORAMA_MODELS_DIR or Hugging Face's cache."""
+
     def run(self) -> int:
         """Print a line a model."""
         from diorama import registry
 
-        for entry in registry.entries():
-            say(f"{entry.task:<10} {entry.name:<14} {entry.summary}")
+        with _models_in(self.models_dir):
+            for entry in registry.entries():
+                use = "" if entry.commercial else f" Not for commercial use ({entry.licence})."
+                say(f"{entry.task:<10} {entry.name:<14} {_state(entry):<14} {entry.summary}{use}")
         return 0
 
 
@@ -245,21 +260,99 @@ class ModelInfo:
 
     name: Positional[str]
     """As `diorama models list` has it."""
+    models_dir: Path | None = None
+    """Folder of pulled models, in place of DIORAMA_MODELS_DIR or Hugging Face's cache."""
 
     def run(self) -> int:
         """Print every entry of this name."""
         from diorama import registry
 
-        found = [entry for entry in registry.entries() if entry.name == self.name]
-        if not found:
-            names = {entry.name for entry in registry.entries()}
-            raise UnknownNameError("model", self.name, names)
-        for entry in found:
-            say(f"{entry.task} {entry.name}: {entry.summary}")
-            say(f"  licence  {entry.licence}")
-            say(f"  weights  {entry.fingerprint or 'none in the package'}")
-            say(f"  needs    {f'diorama[{entry.extra}]' if entry.extra else 'nothing more'}")
-            say(f"  code     {entry.target}")
+        with _models_in(self.models_dir):
+            for entry in registry.find_all(self.name):
+                say(f"{entry.task} {entry.name}: {entry.summary}")
+                for what, said in _facts(entry):
+                    say(f"  {what:<11} {said}")
+        return 0
+
+
+@dataclass(frozen=True)
+class PullModels:
+    """Fetch models' weights; what is here and whole is not fetched again."""
+
+    names: Positional[Annotated[tuple[str, ...], arg(metavar="NAME...")]]
+    """As `diorama models list` has them."""
+    accept_licence: str = ""
+    """Licences of models that forbid commercial use, with commas; remembered for good."""
+    models_dir: Path | None = None
+    """Where to put them, in place of DIORAMA_MODELS_DIR or Hugging Face's cache."""
+
+    def run(self) -> int:
+        """Fetch one after another, and print where each is."""
+        from diorama import registry, weights
+        from diorama.extras import EXTRAS, has_extra
+
+        _accept(self.accept_licence)
+        chosen = _chosen(self.names)
+        for entry in chosen:
+            registry.check_accepted(entry)
+        with _models_in(self.models_dir), Downloads() as downloads:
+            for entry in chosen:
+                if entry.weights is None:
+                    tell(f"{entry.task} {entry.name}: comes with the package, nothing to pull")
+                    continue
+                say(str(weights.pull(entry.weights, progress=downloads.show)))
+                credit = f"; {entry.attribution}" if entry.attribution else ""
+                tell(f"{entry.task} {entry.name}: {entry.licence}{credit}")
+                if entry.extra in EXTRAS and not has_extra(entry.extra):
+                    tell(f"it needs an extra: pip install 'diorama[{entry.extra}]'")
+        return 0
+
+
+@dataclass(frozen=True)
+class VerifyModels:
+    """Hold pulled weights to their recorded hashes; exit 2 if one does not fit."""
+
+    names: Positional[Annotated[tuple[str, ...], arg(metavar="NAME...")]] = ()
+    """As `diorama models list` has them; none: all that were pulled."""
+    models_dir: Path | None = None
+    """Folder of pulled models, in place of DIORAMA_MODELS_DIR or Hugging Face's cache."""
+
+    def run(self) -> int:
+        """Print a line a model."""
+        from diorama import registry, weights
+
+        failed = False
+        with _models_in(self.models_dir):
+            chosen = _chosen(self.names) if self.names else registry.entries()
+            pulled = [e for e in chosen if e.weights is not None]
+            if not self.names:
+                pulled = [e for e in pulled if e.weights and weights.is_pulled(e.weights)]
+            for entry in pulled:
+                problem = entry.weights and weights.find_problem(entry.weights)
+                say(f"{entry.task} {entry.name}: {problem or 'whole'}")
+                failed = failed or problem is not None
+            if not pulled:
+                tell("nothing was pulled")
+        return EXIT_USER if failed else 0
+
+
+@dataclass(frozen=True)
+class RemoveModels:
+    """Delete pulled weights, from Hugging Face's cache as well if they are there."""
+
+    names: Positional[Annotated[tuple[str, ...], arg(metavar="NAME...")]]
+    """As `diorama models list` has them."""
+    models_dir: Path | None = None
+    """Folder of pulled models, in place of DIORAMA_MODELS_DIR or Hugging Face's cache."""
+
+    def run(self) -> int:
+        """Print a line a model."""
+        from diorama import weights
+
+        with _models_in(self.models_dir):
+            for entry in _chosen(self.names):
+                removed = entry.weights is not None and weights.remove(entry.weights)
+                say(f"{entry.task} {entry.name}: {'removed' if removed else 'was not here'}")
         return 0
 
 
@@ -350,17 +443,20 @@ class BenchModel:
 
 @dataclass(frozen=True)
 class ModelsCommand:
-    """List the models that can be chosen by name, describe, convert or measure one."""
+    """List the models that can be chosen by name; fetch, describe, convert or measure one."""
 
     do: OmitSubcommandPrefixes[
         Annotated[ListModels, subcommand("list")]
         | Annotated[ModelInfo, subcommand("info")]
+        | Annotated[PullModels, subcommand("pull")]
+        | Annotated[VerifyModels, subcommand("verify")]
+        | Annotated[RemoveModels, subcommand("remove")]
         | Annotated[ConvertModel, subcommand("convert")]
         | Annotated[BenchModel, subcommand("bench")]
     ]
 
     def run(self) -> int:
-        """List, describe, convert or measure."""
+        """Do what was asked for."""
         return self.do.run()
 
 
@@ -443,3 +539,69 @@ def _page(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _chosen(names: tuple[str, ...]) -> "list[ModelEntry]":
+    """The entries of these names."""
+    from diorama import registry
+
+    if not names:
+        raise InputError("name at least one model: diorama models list")
+    return [entry for name in dict.fromkeys(names) for entry in registry.find_all(name)]
+
+
+def _accept(licences: str) -> None:
+    from diorama import registry
+
+    registry.accept_licences(name for name in map(str.strip, licences.split(",")) if name)
+
+
+@contextlib.contextmanager
+def _models_in(folder: Path | None) -> Iterator[None]:
+    """Use another folder of models, in this process and those it starts."""
+    from diorama.weights import FOLDER_VARIABLE
+
+    if folder is None:
+        yield
+        return
+    before = os.environ.get(FOLDER_VARIABLE)
+    os.environ[FOLDER_VARIABLE] = str(folder.absolute())
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[FOLDER_VARIABLE]
+        else:
+            os.environ[FOLDER_VARIABLE] = before
+
+
+def _state(entry: "ModelEntry") -> str:
+    from diorama import weights
+
+    if entry.weights is None or weights.is_pulled(entry.weights):
+        return "here"
+    size = entry.weights.size
+    return f"{size / 1e6:.0f} MB to pull" if size else "to pull"
+
+
+def _facts(entry: "ModelEntry") -> Iterator[tuple[str, str]]:
+    """What there is to know of a model, in lines."""
+    from diorama import weights
+
+    yield "licence", entry.licence + ("" if entry.commercial else ", not for commercial use")
+    if entry.attribution is not None:
+        yield "attribution", entry.attribution
+    if entry.caveat is not None:
+        yield "", entry.caveat
+    if entry.weights is None:
+        yield "weights", entry.fingerprint or "none in the package"
+    else:
+        size = f", {entry.weights.size / 1e6:.0f} MB" if entry.weights.size else ""
+        revision = f" at {entry.weights.revision[:12]}" if entry.weights.revision else ""
+        yield "source", f"{entry.weights.source}{revision}{size}"
+        problem = weights.find_problem(entry.weights)
+        yield "weights", problem or f"{weights.locate(entry.weights)}, {entry.fingerprint}"
+    if entry.memory_mb is not None:
+        yield "memory", f"about {entry.memory_mb} MB"
+    yield "needs", f"diorama[{entry.extra}]" if entry.extra else "nothing more"
+    yield "code", entry.target

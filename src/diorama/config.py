@@ -36,6 +36,8 @@ class SceneConfig:
     """A segmenter's name."""
     inpainter: str = "embedded"
     """An inpainter's name."""
+    commercial_only: bool = False
+    """Refuse models whose licence forbids commercial use, even if it was accepted."""
     max_size: int = 1920
     """Longest side in pixels that is computed on."""
     texture_size: int = 4096

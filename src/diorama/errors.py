@@ -26,13 +26,18 @@ class OutputError(DioramaError, OSError):
 
 
 class UnknownNameError(DioramaError, LookupError):
-    """A name that is not registered; the message lists the choices and suggests the nearest."""
+    """A name that is not registered; the message lists the choices and suggests the nearest.
 
-    def __init__(self, what: str, name: str, choices: Iterable[str]) -> None:
+    `also` is what else may stand there, such as "or a file".
+    """
+
+    def __init__(self, what: str, name: str, choices: Iterable[str], *, also: str = "") -> None:
         names = sorted(choices)
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        super().__init__(f"unknown {what} {name!r}: choose from {', '.join(names)}{hint}")
+        listed = ", ".join([*names, also] if also else names)
+        choice = f"choose from {listed}" if listed else "there is none to choose"
+        super().__init__(f"unknown {what} {name!r}: {choice}{hint}")
 
 
 class MissingExtraError(DioramaError, ImportError):

@@ -53,7 +53,7 @@ _DEPENDENT: dict[str, tuple[str, ...]] = {
 }
 """What is made anew when a part was edited."""
 
-_SETTINGS = ("seed", "harmonise", "layers", "matting", "inpaint")
+_SETTINGS = ("seed", "commercial_only", "harmonise", "layers", "matting", "inpaint")
 """Of `SceneConfig`: what making anew needs."""
 
 
@@ -107,8 +107,7 @@ def photo_to_scene(
         disparity_scale=canonical.scale,
         provenance={
             "models": models.names,
-            "licences": models.licences,
-            "weights": models.weights,
+            **models.facts,
             "config": dataclasses.asdict(config),
         },
         confidence=canonical.confidence,
@@ -224,12 +223,20 @@ def remake(
     )
     if not stages:
         return remade
+    tasks: tuple[registry.Task, ...] = ("inpainter",)
+    if "masks" in stages:
+        tasks = ("segmenter", "inpainter")
+    models = {}
+    for task in tasks:
+        entry = _saved_entry(scene, task)
+        models[task] = _load(entry, config)
+        _note(remade.provenance, entry)
     return _make(
         remade,
         stages,
         config=config,
-        segmenter=_saved_model(scene, "segmenter") if "masks" in stages else None,
-        inpainter=_saved_model(scene, "inpainter"),
+        segmenter=models.get("segmenter"),
+        inpainter=models["inpainter"],
         report=progress or (lambda stage: None),
     )
 
@@ -305,11 +312,11 @@ def _make(
     )
 
 
-def _saved_model(scene: Scene, task: registry.Task) -> Any:
+def _saved_entry(scene: Scene, task: registry.Task) -> registry.ModelEntry:
     """The model that made the scene."""
     name = scene.provenance.get("models", {}).get(task, "embedded")
     try:
-        return registry.load(task, name)
+        return registry.find(task, name)
     except UnknownNameError as error:
         raise InputError(
             f"made with the {task} {name!r}, which is not registered here: register it, or name "
@@ -317,13 +324,39 @@ def _saved_model(scene: Scene, task: registry.Task) -> Any:
         ) from error
 
 
+def _load(entry: registry.ModelEntry, config: SceneConfig) -> Any:
+    if config.commercial_only and not entry.commercial:
+        raise InputError(
+            f"{entry.task} {entry.name!r} is not for commercial use ({entry.licence}), and "
+            f"--commercial-only was asked for: choose another, such as --{entry.task} embedded"
+        )
+    return registry.load(entry.task, entry.name)
+
+
+def _note(provenance: dict[str, Any], entry: registry.ModelEntry) -> None:
+    """Write down what is to be known of a model, in place of the one that had its task before."""
+    licence = entry.licence if entry.commercial else f"{entry.licence} (not for commercial use)"
+    facts = {"licences": licence, "attributions": entry.attribution, "weights": entry.fingerprint}
+    key = f"{entry.task} {entry.name}"
+    for name, fact in facts.items():
+        before = provenance.get(name)
+        kept = {
+            k: v
+            for k, v in (before.items() if isinstance(before, dict) else ())
+            if k == key or not k.startswith(f"{entry.task} ")
+        }
+        if fact is not None:
+            kept[key] = fact
+        if kept or name in provenance:
+            provenance[name] = kept
+
+
 class _Models:
     """The models a run uses, found before anything is computed so that a typo costs no time."""
 
     def __init__(self, config: SceneConfig, source: object, depth: DepthResult | None) -> None:
         self.names: dict[str, str] = {}
-        self.licences: dict[str, str] = {}
-        self.weights: dict[str, str] = {}
+        self.facts: dict[str, Any] = {"licences": {}, "weights": {}}
         self._given = depth
         self._source = source
         self._config = config
@@ -365,9 +398,15 @@ class _Models:
         return Path(depth).suffix.lower() in DEPTH_SUFFIXES
 
     def _load(self, task: registry.Task, name: str) -> Any:
-        entry = registry.find(task, name)
+        try:
+            entry = registry.find(task, name)
+        except UnknownNameError as error:
+            if task != "depth":
+                raise
+            names = [e.name for e in registry.entries("depth")]
+            files = f"or a file with depth ({', '.join(sorted(DEPTH_SUFFIXES))})"
+            raise UnknownNameError("depth", name, [*names, AUTO, OWN], also=files) from error
+        model = _load(entry, self._config)
         self.names[task] = entry.name
-        self.licences[f"{task} {entry.name}"] = entry.licence
-        if entry.fingerprint is not None:
-            self.weights[f"{task} {entry.name}"] = entry.fingerprint
-        return registry.load(task, name)
+        _note(self.facts, entry)
+        return model

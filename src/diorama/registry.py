@@ -3,13 +3,17 @@
 `diorama models`, the documentation's table and the error messages read the same entries.
 """
 
-import hashlib
 import importlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from diorama.downloads import file_hash
 from diorama.errors import InputError, MissingExtraError, UnknownNameError
+from diorama.extras import EXTRAS, check_extra
+from diorama.licences import accept, accepted
+from diorama.weights import WeightFile, Weights, find_problem, hashes, locate
 
 Task = Literal["depth", "segmenter", "inpainter"]
 
@@ -26,29 +30,43 @@ class ModelEntry:
     summary: str
     """One sentence."""
     target: str
-    """Where it is built: "module:attribute", called without arguments."""
+    """Where it is built: "module:attribute", called without arguments, or with `weights`, the path
+    of its file or folder, if it has `weights`."""
     licence: str
-    """SPDX identifier of its code and weights."""
+    """SPDX identifier, or name, of its code and weights."""
+    commercial: bool = True
+    """Whether the licence allows commercial use; where not, somebody has to accept it first."""
+    attribution: str | None = None
+    """Whom to name, and where code and licence are."""
+    caveat: str | None = None
+    """What else there is to know of the licence, in sentences."""
     extra: str | None = None
     """The extra that installs what it needs; None if the base install does."""
-    weights: str | None = None
+    packaged: str | None = None
     """The file of its weights in `diorama.data`; None if it has none there."""
+    weights: Weights | None = None
+    """What `diorama models pull` fetches; None if there is nothing to fetch."""
+    memory_mb: int | None = None
+    """About what a process holds at most while it works on a photo of 1920 pixels."""
 
     @property
     def fingerprint(self) -> str | None:
-        """The weights' name and hash, such as "embedded.onnx sha256:0123456789abcdef"; or None.
+        """The weights' names and hashes, such as "embedded.onnx sha256:0123456789abcdef".
+
+        None if it has no weights, or they are not pulled.
 
         Raises:
-            InputError: if they are missing.
+            InputError: if packaged ones are missing.
         """
-        if self.weights is None:
-            return None
-        path = DATA / self.weights
-        try:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: install diorama again") from error
-        return f"{self.weights} sha256:{digest[:16]}"
+        if self.packaged is not None:
+            path = DATA / self.packaged
+            try:
+                digests = {self.packaged: file_hash(path)}
+            except OSError as error:
+                raise InputError(f"{path} cannot be read: install diorama again") from error
+        else:
+            digests = {} if self.weights is None else hashes(self.weights)
+        return ", ".join(f"{name} sha256:{h[:16]}" for name, h in digests.items()) or None
 
 
 _entries: dict[tuple[Task, str], ModelEntry] = {}
@@ -70,20 +88,77 @@ def entries(task: Task | None = None) -> list[ModelEntry]:
 def find(task: Task, name: str) -> ModelEntry:
     """The entry of this name, or `UnknownNameError` with the nearest one."""
     if (task, name) not in _entries:
-        raise UnknownNameError(task, name, [e.name for e in entries(task)])
+        elsewhere = [e.task for e in entries() if e.name == name]
+        also = f"while {name!r} is for --{elsewhere[0]}" if elsewhere else ""
+        raise UnknownNameError(task, name, [e.name for e in entries(task)], also=also)
     return _entries[task, name]
 
 
+def find_all(name: str) -> list[ModelEntry]:
+    """The entries of this name, one for each task, or `UnknownNameError` with the nearest name."""
+    found = [entry for entry in entries() if entry.name == name]
+    if not found:
+        raise UnknownNameError("model", name, {entry.name for entry in entries()})
+    return found
+
+
 def load(task: Task, name: str) -> Any:
-    """Build the model of this name."""
+    """Build the model of this name; nothing is downloaded.
+
+    Raises:
+        UnknownNameError: if there is none.
+        InputError: if its weights are not here or damaged, or its licence was not accepted.
+        MissingExtraError: if the extra it needs is not installed.
+    """
     entry = find(task, name)
+    arguments: dict[str, Any] = {}
+    if entry.weights is not None:
+        if (problem := find_problem(entry.weights)) is not None:
+            raise InputError(f"{task} {name!r}: {problem}; {_way_out(entry)}")
+        arguments["weights"] = locate(entry.weights)
+    check_accepted(entry)
+    if entry.extra in EXTRAS:
+        check_extra(entry.extra, f"{task} {name!r}")
     module, _, attribute = entry.target.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)()
+        return getattr(importlib.import_module(module), attribute)(**arguments)
     except ModuleNotFoundError as error:
         if entry.extra is None:
             raise
-        raise MissingExtraError(f"{entry.task} {entry.name!r}", entry.extra) from error
+        raise MissingExtraError(f"{task} {name!r}", entry.extra) from error
+
+
+def check_accepted(entry: ModelEntry) -> None:
+    """Raise `InputError` if the model forbids commercial use and nobody has accepted that yet."""
+    if not entry.commercial and entry.licence not in accepted():
+        where = f" ({entry.attribution})" if entry.attribution else ""
+        raise InputError(
+            f"{entry.task} {entry.name!r} is not for commercial use: read its licence, "
+            f"{entry.licence}{where}, then pass --accept-licence {entry.licence} once"
+        )
+
+
+def accept_licences(names: Iterable[str]) -> None:
+    """Accept licences of models that forbid commercial use, for good.
+
+    Raises:
+        UnknownNameError: if no model asks for one of this name.
+        OutputError: if that cannot be written down.
+    """
+    asked = {entry.licence for entry in entries() if not entry.commercial}
+    for name in names:
+        if name not in asked:
+            raise UnknownNameError("licence to accept", name, asked)
+    accept(names)
+
+
+def _way_out(entry: ModelEntry) -> str:
+    assert entry.weights is not None
+    size = f"{entry.weights.size / 1e6:.0f} MB, " if entry.weights.size else ""
+    rather = ""
+    if (entry.task, "embedded") in _entries:
+        rather = f", --{entry.task} embedded works without"
+    return f"`diorama models pull {entry.name}` gets them ({size}{entry.licence}){rather}"
 
 
 for _entry in (
@@ -93,7 +168,7 @@ for _entry in (
         "Our own small network: depth, its edges, people and confidence, on any CPU.",
         "diorama.models.embedded:EmbeddedDepth",
         "Apache-2.0",
-        weights="embedded.onnx",
+        packaged="embedded.onnx",
     ),
     ModelEntry(
         "embedded",
@@ -108,6 +183,48 @@ for _entry in (
         "Multi-scale exemplar fill (PatchMatch): no weights.",
         "diorama.models.exemplar:Exemplar",
         "Apache-2.0",
+    ),
+    ModelEntry(
+        "midas-small",
+        "depth",
+        "MiDaS v2.1 small: relative depth of any photo, fast.",
+        "diorama.models.midas:Midas",
+        "MIT",
+        attribution="MiDaS (Ranftl et al., 2020), Intel ISL, https://github.com/isl-org/MiDaS",
+        caveat="The weights are release files of the repository, without a licence of their own.",
+        extra="models",
+        weights=Weights(
+            "midas-small",
+            "https://github.com/isl-org/MiDaS/releases/download/v2_1",
+            (WeightFile("midas_v21_small_256.pt", size=85_761_505),),
+        ),
+    ),
+    ModelEntry(
+        "lama",
+        "inpainter",
+        "LaMa (big-lama): fills large holes, and goes on with what repeats.",
+        "diorama.models.lama:Lama",
+        "Apache-2.0",
+        attribution=(
+            "LaMa (Suvorov et al., 2021), Samsung Research, https://github.com/advimman/lama"
+        ),
+        caveat=(
+            "The weights have no licence file; their authors say that the code's covers them. They "
+            "learned from Places, whose photos are for research."
+        ),
+        extra="models",
+        weights=Weights(
+            "lama",
+            "smartywu/big-lama",
+            (
+                WeightFile(
+                    "big-lama.zip",
+                    size=381_428_720,
+                    sha256="f1b358ca24093b93a106183b98a3dea6e8ed09f3b43ea7251eb2c81e7b4575f6",
+                ),
+            ),
+            revision="05cb2be7f8dbe6ca7c6e78f4fc827a4b2baaa4a9",
+        ),
     ),
 ):
     register(_entry)

@@ -190,6 +190,47 @@ class Display:
             self._progress.stop()
 
 
+class Downloads:
+    """Progress of downloads on stderr: live on a terminal, a line for every tenth elsewhere."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._tenths: dict[str, int] = {}
+
+    def show(self, name: str, done: int, total: int | None) -> None:
+        """A file has so many bytes now, of so many."""
+        if self._progress is not None:
+            if name not in self._tasks:
+                self._tasks[name] = self._progress.add_task(name, total=total)
+            self._progress.update(self._tasks[name], completed=done, total=total)
+        elif total:
+            tenth = 10 * done // total
+            if tenth > self._tenths.get(name, -1):
+                tell(f"{name}: {10 * tenth} % of {total / 1e6:.1f} MB")
+                self._tenths[name] = tenth
+
+    def __enter__(self) -> "Downloads":
+        if not sys.stderr.isatty():
+            return self
+        from rich import progress
+        from rich.console import Console
+
+        self._progress = progress.Progress(
+            *(progress.TextColumn("{task.description}"), progress.BarColumn()),
+            *(progress.DownloadColumn(), progress.TransferSpeedColumn()),
+            progress.TimeRemainingColumn(),
+            console=Console(stderr=True),
+            redirect_stdout=sys.stdout.isatty(),
+        )
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+
 class Stages:
     """Passes on which stage of an input begins and keeps how long each took."""
 
