@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from diorama.arrays import Array
 from diorama.errors import InputError, MissingExtraError, UnknownNameError
 from diorama.extras import import_extra
+from diorama.models.conversion.sessions import GRID
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -22,8 +23,9 @@ NETWORKS = {"embedded": "diorama.models.nets.embedded:build"}
 OPSET = 18
 """Of ONNX: the oldest that torch exports to, and so the one that most runtimes know."""
 
-TRACED = (2, 3, 64, 96)
-"""The batch that is traced; sides are different, so that none can be taken for another."""
+TRACED = (2, 2, 3)
+"""The batch that is traced, and its sides in multiples of the grid; these are different, so that
+none can be taken for another."""
 
 
 def load_network(name: str, weights: Path) -> Any:
@@ -69,24 +71,31 @@ def run(network: Any, tensor: Array) -> list[Array]:
         return [network(torch.from_numpy(tensor)).numpy()]
 
 
-def to_onnx(network: Any) -> "ModelProto":
+def to_onnx(network: Any, *, channels: int = 3, grid: int = GRID) -> "ModelProto":
     """Export a network whose input `photo` and output `outputs` are (B, C, H, W).
 
-    The batch and the sides (multiples of 32) stay free.
+    The batch and the sides, multiples of `grid`, stay free.
+
+    Args:
+        network: a `torch.nn.Module`, for inference.
+        channels: of its input.
+        grid: in pixels.
     """
     import_extra("convert", "exporting to ONNX")
     import torch
 
+    count, *sides = TRACED
+    traced = torch.zeros((count, channels, *(side * grid for side in sides)))
     batch, rows, columns = (torch.export.Dim(name) for name in ("batch", "rows", "columns"))
     with _quiet():
         program = torch.onnx.export(
             network,
-            (torch.zeros(TRACED),),
+            (traced,),
             input_names=["photo"],
             output_names=["outputs"],
             opset_version=OPSET,
             dynamo=True,
-            dynamic_shapes=({0: batch, 2: 32 * rows, 3: 32 * columns},),
+            dynamic_shapes=({0: batch, 2: grid * rows, 3: grid * columns},),
             verbose=False,
         )
     assert program is not None  # it is where no file is asked for

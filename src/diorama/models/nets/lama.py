@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from diorama.errors import InputError
 from diorama.models.nets.official import dtype_of, fold_norm, load_official
 
-__all__ = ["GRID", "Lama", "build", "load_official", "prepare"]
+__all__ = ["GRID", "Lama", "build", "config_of", "load_official", "prepare"]
 
 GRID = 8
 """Sides of pictures are multiples of this, for three steps down."""
@@ -280,6 +280,13 @@ def build(
             raise InputError(f"LaMa's {name} must be {known}, got {given}")
     share = SPECTRAL["ratio_gin"]
     return Lama(Generator(input_nc, output_nc, ngf, n_downsampling, n_blocks, share)).eval()
+
+
+def config_of(state_dict: Mapping[str, Tensor]) -> dict[str, int]:
+    """What `build` must be given for a checkpoint: big-lama has 18 blocks, others have 9."""
+    stem = state_dict.get("generator.model.1.ffc.convl2l.weight")
+    blocks = sum(name.endswith(".conv1.ffc.convl2l.weight") for name in state_dict)
+    return {"ngf": len(stem), "n_blocks": blocks} if stem is not None else {}
 
 
 def prepare(net: Lama, dtype: torch.dtype = torch.float32) -> Lama:

@@ -8,13 +8,14 @@ names and the meaning of the official checkpoint.
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from diorama.models.nets.official import dtype_of, fold_norm, load_official
 
-__all__ = ["GRID", "MidasSmall", "build", "load_official", "prepare"]
+__all__ = ["GRID", "MidasSmall", "build", "config_of", "load_official", "prepare"]
 
 GRID = 32
 """Sides of pictures are multiples of this."""
@@ -213,6 +214,12 @@ def build(*, width: float = 1.2, depth: float = 1.4, features: int = 64) -> Mida
         features: channels of the decoder at 1/4 of the picture's size.
     """
     return MidasSmall(width, depth, features).eval()
+
+
+def config_of(state_dict: Mapping[str, Tensor]) -> dict[str, int]:
+    """What `build` must be given for a checkpoint; it was published in one size."""
+    del state_dict
+    return {}
 
 
 class FromPhotos(nn.Module):

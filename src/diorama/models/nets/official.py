@@ -15,7 +15,8 @@ def load_official(net: nn.Module, state_dict: Mapping[str, Tensor]) -> nn.Module
     """Give a network exactly the weights of its official checkpoint, no more and no fewer.
 
     Args:
-        net: whose parameters and buffers have the official names.
+        net: whose parameters and buffers have the official names. One on the "meta" device takes
+            the tensors themselves, any other copies them.
         state_dict: the checkpoint's tensors by name; any float dtype.
 
     Returns:
@@ -38,8 +39,8 @@ def load_official(net: nn.Module, state_dict: Mapping[str, Tensor]) -> nn.Module
             "these are not the official weights of this network: "
             + "; ".join(f"{what}: {_listed(names)}" for what, names in found.items() if names)
         )
-    net.load_state_dict(dict(state_dict))
-    return net.eval()
+    net.load_state_dict(dict(state_dict), assign=any(t.is_meta for t in wanted.values()))
+    return net.float().eval()
 
 
 def fold_norm(owner: nn.Module, name: str, *convs: nn.Module | None) -> None:

@@ -1,0 +1,129 @@
+"""Networks opened from files: checkpoints, ONNX, and all that is neither."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from official_weights import official_weights
+
+from diorama.errors import InputError
+from diorama.models.lama import NETWORK
+from diorama.models.nets import lama
+from diorama.models.official import Network
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, torch.Tensor]:
+    return official_weights(lama.build(ngf=8, n_blocks=1))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, state: dict) -> Path:
+    """As a training run leaves one: with what is not the generator's."""
+    path = tmp_path_factory.mktemp("weights") / "best.ckpt"
+    others = {"discriminator.model0.0.weight": torch.zeros(3), "val_evaluator.x": torch.ones(1)}
+    torch.save({"epoch": 4, "state_dict": state | others}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def onnx_file(checkpoint: Path) -> Path:
+    path = checkpoint.with_suffix(".onnx")
+    NETWORK.export_onnx(checkpoint, path)
+    return path
+
+
+def pictures(count: int, height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(1).random((count, 4, height, width), np.float32)
+
+
+def test_a_checkpoint_says_what_its_network_does(checkpoint: Path, state: dict) -> None:
+    x = pictures(2, 64, 72)
+    network = lama.load_official(lama.build(ngf=8, n_blocks=1), state)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(x)).numpy()
+
+    found = NETWORK.open(checkpoint, precision="fp32")(x)
+
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=2e-6, rtol=0)
+
+
+def test_fewer_bits_change_little(checkpoint: Path) -> None:
+    x = pictures(1, 64, 64)
+    exact, reduced = (NETWORK.open(checkpoint, precision=p)(x) for p in ("fp32", "bf16"))
+    assert 0 < np.sqrt(np.square(exact - reduced).mean()) < 10 ** (-45 / 20)
+
+
+def test_weights_of_half_precision_are_taken(tmp_path: Path, state: dict) -> None:
+    path = tmp_path / "half.pt"
+    torch.save({n: t.half() if t.is_floating_point() else t for n, t in state.items()}, path)
+    assert NETWORK.open(path, precision="fp32")(pictures(1, 64, 64)).dtype == np.float32
+
+
+def test_a_file_that_changed_is_read_again(tmp_path: Path, state: dict) -> None:
+    path, x = tmp_path / "own.pt", pictures(1, 64, 64)
+    torch.save(state, path)
+    before = NETWORK.open(path, precision="fp32")(x)
+    torch.save(official_weights(lama.build(ngf=8, n_blocks=1), 0.5), path)
+    assert np.abs(NETWORK.open(path, precision="fp32")(x) - before).max() > 1e-3
+
+
+@pytest.mark.slow  # exporting is
+class TestOnnx:
+    @pytest.mark.parametrize("size", [(64, 64), (16, 16), (72, 40), (128, 88)])
+    def test_it_says_what_the_checkpoint_does_at_any_size(
+        self, checkpoint: Path, onnx_file: Path, size: tuple[int, int]
+    ) -> None:
+        x = pictures(3, *size)
+        expected = NETWORK.open(checkpoint, precision="fp32")(x)
+        np.testing.assert_allclose(NETWORK.open(onnx_file)(x), expected, atol=2e-5, rtol=0)
+
+    def test_it_needs_no_torch(self, onnx_file: Path) -> None:
+        code = (
+            "import sys; sys.modules['torch'] = None; from pathlib import Path; import numpy as np;"
+            "from diorama.models.lama import NETWORK;"
+            f"run = NETWORK.open(Path({str(onnx_file)!r}));"
+            "print(run(np.zeros((1, 4, 64, 64), np.float32)).shape)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.stdout.strip() == "(1, 3, 64, 64)", done.stderr
+
+    def test_its_precision_and_place_are_its_own(self, onnx_file: Path) -> None:
+        with pytest.raises(InputError, match="runs on the CPU as it is"):
+            NETWORK.open(onnx_file, precision="bf16")
+        with pytest.raises(InputError, match="runs on the CPU as it is"):
+            NETWORK.open(onnx_file, device="cuda")
+
+    def test_another_network_s_is_refused(self, onnx_file: Path) -> None:
+        other = Network("MiDaS", "diorama.models.nets.midas_small", channels=3)
+        with pytest.raises(InputError, match=r"best\.onnx is not MiDaS: its input is"):
+            other.open(onnx_file)
+
+
+class TestWrongFiles:
+    def test_one_that_is_missing(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"none\.pt is not there: pass a file of weights"):
+            NETWORK.open(tmp_path / "none.pt")
+
+    def test_one_of_another_network(self, tmp_path: Path) -> None:
+        path = tmp_path / "other.pt"
+        torch.save({"encoder.weight": torch.zeros(2)}, path)
+        with pytest.raises(InputError, match=r"other\.pt is not LaMa: .*unexpected: encoder"):
+            NETWORK.open(path)
+
+    @pytest.mark.parametrize("suffix", [".pt", ".onnx", ".safetensors"])
+    def test_one_that_is_cut_short(self, tmp_path: Path, checkpoint: Path, suffix: str) -> None:
+        path = tmp_path / f"short{suffix}"
+        path.write_bytes(checkpoint.read_bytes()[:5000])
+        with pytest.raises(InputError, match="short") as refused:
+            NETWORK.open(path)
+        assert "\n" not in str(refused.value)
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+    def test_a_device_that_is_not_there(self, checkpoint: Path) -> None:
+        with pytest.raises(InputError, match="torch finds no GPU; pass cpu"):
+            NETWORK.open(checkpoint, device="cuda")
