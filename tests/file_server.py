@@ -35,6 +35,7 @@ class FileServer:
         self.gated: set[str] = set()
         """Repositories for whose files one has to ask."""
         self.repositories = {"owner/model"}
+        self.revisions = {"main", COMMIT, OLD_COMMIT}
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -87,7 +88,7 @@ class FileServer:
                 return self._refuse(request, 404, "RepoNotFound")
             if repository in self.gated:
                 return self._refuse(request, 403, "GatedRepo")
-            if revision not in ("main", COMMIT, OLD_COMMIT):
+            if revision not in self.revisions:
                 return self._refuse(request, 404, "RevisionNotFound")
             headers["X-Repo-Commit"] = COMMIT if revision == "main" else revision
             if name not in self.files:

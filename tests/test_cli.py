@@ -306,7 +306,7 @@ class TestInProcess:
         lines = capsys.readouterr().out.splitlines()
         assert [line.split()[:2] for line in lines][:1] == [["depth", "embedded"]]
         assert cli.main(["models", "info", "embedded"]) == 0
-        assert "licence  Apache-2.0" in capsys.readouterr().out
+        assert "licence     Apache-2.0" in capsys.readouterr().out
 
     def test_doctor(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["doctor", "--json"]) == 0

@@ -4,12 +4,15 @@ import dataclasses
 import hashlib
 import importlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from file_server import FileServer
 
-from diorama import registry
+from diorama import extras, registry
 from diorama.errors import InputError, MissingExtraError, UnknownNameError
 from diorama.registry import ModelEntry
+from diorama.weights import WeightFile, Weights, pull
 
 
 @pytest.fixture
@@ -21,6 +24,26 @@ def scratch_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def entry(name: str = "mine", **changes: str) -> ModelEntry:
     fields = {"summary": "One.", "target": "fractions:Fraction", "licence": "MIT", **changes}
     return ModelEntry(name, "depth", **fields)  # type: ignore[arg-type]  # all are text
+
+
+class Weighty:
+    """A model that is given its weights."""
+
+    def __init__(self, weights: Path) -> None:
+        self.text = weights.read_text()
+
+
+def weighty(server: FileServer, **changes: object) -> ModelEntry:
+    weights = Weights("mine", server.url, (WeightFile("a.txt", size=5),))
+    return dataclasses.replace(entry(target=f"{__name__}:Weighty"), weights=weights, **changes)
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    monkeypatch.setenv("DIORAMA_MODELS_DIR", str(tmp_path / "models"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    with FileServer({"a.txt": b"hello"}) as server:
+        yield server
 
 
 @pytest.mark.usefixtures("scratch_registry")
@@ -54,6 +77,116 @@ class TestRegister:
         registry.register(entry(target="no_such_module:Model"))
         with pytest.raises(ModuleNotFoundError, match="no_such_module"):
             registry.load("depth", "mine")
+
+
+@pytest.mark.usefixtures("scratch_registry")
+class TestWeights:
+    def test_a_model_is_given_what_was_pulled(self, server: FileServer) -> None:
+        model = weighty(server)
+        registry.register(model)
+        assert model.weights is not None
+        pull(model.weights)
+        assert registry.load("depth", "mine").text == "hello"
+        digest = hashlib.sha256(b"hello").hexdigest()
+        assert model.fingerprint == f"a.txt sha256:{digest[:16]}"
+
+    def test_missing_ones_name_the_command_and_the_embedded_choice(
+        self, server: FileServer
+    ) -> None:
+        model = weighty(server)
+        registry.register(model)
+        assert model.fingerprint is None
+        with pytest.raises(InputError) as caught:
+            registry.load("depth", "mine")
+        assert str(caught.value) == (
+            "depth 'mine': its weights are not here; `diorama models pull mine` gets them (0 MB, "
+            "MIT), --depth embedded works without"
+        )
+        assert server.requests == []
+
+    def test_damaged_ones_do_so_as_well(self, server: FileServer) -> None:
+        model = weighty(server)
+        registry.register(model)
+        assert model.weights is not None
+        pull(model.weights).write_bytes(b"hellO!")
+        with pytest.raises(InputError, match=r"is damaged or another file: .*models pull mine"):
+            registry.load("depth", "mine")
+
+    def test_an_extra_that_is_not_there_is_named(
+        self, server: FileServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model = weighty(server, extra="models")
+        registry.register(model)
+        assert model.weights is not None
+        pull(model.weights)
+        monkeypatch.setitem(extras.EXTRAS, "models", "a_module_that_nobody_has")
+        with pytest.raises(MissingExtraError, match=r"depth 'mine' needs .*diorama\[models\]"):
+            registry.load("depth", "mine")
+
+
+@pytest.mark.usefixtures("scratch_registry", "server")
+class TestLicences:
+    def closed(self) -> ModelEntry:
+        model = dataclasses.replace(entry(licence="CC-BY-NC-4.0"), commercial=False)
+        registry.register(model)
+        return model
+
+    def refused(self) -> None:
+        with pytest.raises(
+            InputError, match=r"not for commercial use: .* --accept-licence CC-BY-NC"
+        ):
+            registry.load("depth", "mine")
+
+    def test_one_that_forbids_commercial_use_is_accepted_once(self, tmp_path: Path) -> None:
+        self.closed()
+        self.refused()
+        registry.accept_licences(["CC-BY-NC-4.0"])
+        registry.accept_licences(["CC-BY-NC-4.0"])
+        assert registry.load("depth", "mine") == 0
+        written = tmp_path / "config" / "diorama" / "accepted-licences.txt"
+        assert written.read_text() == "CC-BY-NC-4.0\n"
+
+    def test_or_in_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.closed()
+        monkeypatch.setenv("DIORAMA_ACCEPT_LICENCES", "CC-BY-NC-40")
+        self.refused()
+        monkeypatch.setenv("DIORAMA_ACCEPT_LICENCES", "Other, CC-BY-NC-4.0")
+        assert registry.load("depth", "mine") == 0
+
+    def test_or_by_hand(self, tmp_path: Path) -> None:
+        self.closed()
+        written = tmp_path / "config" / "diorama" / "accepted-licences.txt"
+        written.parent.mkdir(parents=True)
+        written.write_text("  CC-BY-NC-4.0  \n\n")
+        assert registry.load("depth", "mine") == 0
+        written.write_bytes(b"\xff\xfe")
+        with pytest.raises(InputError, match=r"accepted-licences\.txt cannot be read as text"):
+            registry.load("depth", "mine")
+
+    def test_a_typo_is_told(self) -> None:
+        with pytest.raises(UnknownNameError, match="unknown licence to accept 'CC': there is none"):
+            registry.accept_licences(["CC"])
+        self.closed()
+        with pytest.raises(UnknownNameError, match=r"did you mean 'CC-BY-NC-4\.0'"):
+            registry.accept_licences(["CC-BY-NC-4"])
+        self.refused()
+
+    def test_what_allows_it_asks_for_nothing(self) -> None:
+        registry.register(entry())
+        assert registry.load("depth", "mine") == 0
+
+
+def test_a_name_of_another_task_is_told() -> None:
+    with pytest.raises(UnknownNameError, match="embedded, while 'lama' is for --inpainter"):
+        registry.find("segmenter", "lama")
+
+
+def test_weights_to_pull_are_described_in_full() -> None:
+    for model in registry.entries():
+        if model.weights is not None:
+            assert model.attribution
+            assert model.weights.size
+            assert model.weights.source.startswith("https://") or model.weights.revision
 
 
 def test_a_typo_gets_the_nearest_name() -> None:

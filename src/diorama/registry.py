@@ -146,10 +146,11 @@ def accept_licences(names: Iterable[str]) -> None:
         OutputError: if that cannot be written down.
     """
     asked = {entry.licence for entry in entries() if not entry.commercial}
-    for name in names:
+    chosen = list(names)
+    for name in chosen:
         if name not in asked:
             raise UnknownNameError("licence to accept", name, asked)
-    accept(names)
+    accept(chosen)
 
 
 def _way_out(entry: ModelEntry) -> str:
