@@ -39,8 +39,7 @@ class TestWhatItGives:
             assert (plane.shape, plane.dtype) == (shape, np.float32)
             assert np.isfinite(plane).all()
             assert plane.min() >= 0
-        for share in (depth.confidence, depth.edges, depth.matte):
-            assert share.max() <= 1
+            assert plane is depth.disparity or plane.max() <= 1
         np.testing.assert_array_equal(demo.rgb, kept)
 
     def test_a_street_comes_nearer_and_its_sky_is_far(self, demo: Photo) -> None:
@@ -60,10 +59,10 @@ class TestWhatItGives:
         ours, theirs = EmbeddedDepth().estimate(demo), EmbeddedDepth().estimate(mirrored)
 
         span = np.ptp(ours.disparity)
-        np.testing.assert_allclose(theirs.disparity[:, ::-1], ours.disparity, atol=1e-3 * span)
+        np.testing.assert_allclose(theirs.disparity[:, ::-1], ours.disparity, atol=2e-3 * span)
         assert ours.edges is not None
         assert theirs.edges is not None
-        np.testing.assert_allclose(theirs.edges[:, ::-1], ours.edges, atol=1e-2)
+        np.testing.assert_allclose(theirs.edges[:, ::-1], ours.edges, atol=2e-2)
 
     def test_no_edge_of_its_claims_to_be_exact(self) -> None:
         depth = EmbeddedDepth().estimate(testing.two_cards().photo())
@@ -90,21 +89,22 @@ class TestWhatItGives:
         assert depth.disparity.shape == shape
         assert np.isfinite(depth.disparity).all()
 
-    def test_a_large_photo_is_seen_twice(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_large_photo_is_seen_once_more(self, monkeypatch: pytest.MonkeyPatch) -> None:
         seen: list[tuple[int, ...]] = []
         run = embedded._run
 
-        def noting(session: object, photo: np.ndarray) -> np.ndarray:
+        def noting(session: object, photo: np.ndarray, **how: bool) -> np.ndarray:
             seen.append(photo.shape)
-            return run(session, photo)  # type: ignore[arg-type]  # as it came
+            return run(session, photo, **how)  # type: ignore[arg-type]  # as it came
 
         monkeypatch.setattr(embedded, "_run", noting)
         EmbeddedDepth().estimate(load_photo(DEMO, max_size=720))
-        (fine_h, fine_w, _), (h, w, _) = sorted(set(seen), reverse=True)
-        assert len(seen) == 3
-        assert h * w == pytest.approx(embedded.COARSE_PIXELS, rel=0.1)
-        assert fine_h * fine_w == pytest.approx(min(720 * 540, embedded.FINE_PIXELS), rel=0.1)
-        assert all(side % embedded.GRID == 0 for side in (h, w, fine_h, fine_w))
+        sizes = sorted(seen, reverse=True)
+        assert sizes[1::2] == sizes[2::2]  # with their mirror images, but the fine one
+        wanted = embedded.FINE_PIXELS, *embedded.COARSE_PIXELS[::-1]
+        for (height, width, _), pixels in zip([sizes[0], *sizes[1::2]], wanted, strict=True):
+            assert height * width == pytest.approx(pixels, rel=0.1)
+            assert height % embedded.GRID == width % embedded.GRID == 0
 
 
 class TestTwoScales:
@@ -150,15 +150,27 @@ class TestConfidence:
         error[:, 100:102] = 9
         assert embedded._confidence(error).min() == 1
 
-    def test_photo_and_mirror_image_that_disagree_are_doubted(self) -> None:
-        seen = np.zeros((4, 32, 64), np.float32)
-        seen[0] = np.linspace(0, 1, 64)
-        seen[embedded.SPREAD] = -5
-        agreeing = seen[:, :, ::-1].copy()
-        mean, error = embedded._both_ways(seen, agreeing)
-        np.testing.assert_allclose(mean[0], seen[0], atol=1e-6)
-        assert error.max() < 0.01
-        assert embedded._both_ways(seen, seen)[1][:, 0].min() > 0.5
+
+class TestLooks:
+    def test_disparity_is_that_of_all_whatever_their_scales_and_sizes(self) -> None:
+        ramp = np.zeros((4, 64, 96), np.float32)
+        ramp[0] = np.linspace(0, 1, 96)
+        small = cv2.resize(ramp.transpose(1, 2, 0), (48, 32)).transpose(2, 0, 1).copy()
+        small[0] = 7 * small[0] - 3
+        mean = embedded._agreed([ramp, ramp, small, small])[0]
+        np.testing.assert_allclose(mean, embedded._evened(ramp[0]), atol=0.05)
+
+    def test_all_else_is_that_of_the_largest(self) -> None:
+        looks = [np.full((4, 64, 96), value, np.float32) for value in (1, 3)]
+        seen = embedded._agreed([*looks, np.full((4, 32, 48), 9, np.float32)])
+        np.testing.assert_array_equal(seen[1:], 2)
+
+    def test_a_mirror_image_is_turned_back(self, demo: Photo) -> None:
+        look = embedded._fitted(demo.rgb, 96 * 128)
+        session = embedded._session(embedded.WEIGHTS)
+        seen = embedded._run(session, look, mirrored=True)
+        expected = embedded._run(session, look[:, ::-1])[:, :, ::-1]
+        np.testing.assert_array_equal(seen, expected)
 
 
 class TestTheFile:

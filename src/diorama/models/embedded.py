@@ -1,15 +1,17 @@
 """The embedded estimator: our own small network, run by ONNX Runtime.
 
 The network (`diorama.models.nets.embedded`; ``training/`` makes it) sees the whole photo, and its
-mirror image, at about 192x256 pixels, and gives disparity up to scale and shift, people, occlusion
-edges, and the error it expects. A larger photo is seen once more at up to twice that size. Locally
-the coarse disparity c is an affine function of the fine one f, which keeps the order of the whole
-and takes the fine one's edges (He et al., "Guided image filtering", 2010)::
+mirror image, at three small sizes, and gives disparity up to scale and shift, people, occlusion
+edges, and the error it expects. The smallest looks know best what is before what, the largest what
+has which shape; their disparities, brought to one median and mean deviation, are averaged. A larger
+photo is seen once more at up to 384x512 pixels. Locally the mean c is an affine function of that
+fine disparity f, which keeps the order of the whole and takes the fine one's edges (He et al.,
+"Guided image filtering", 2010)::
 
     d = a f + b,    (a, b) = argmin over a window  sum (a f + b - c)^2 + EASE a^2
 
-Confidence falls with the error e that is to be expected: what the network says, and how far photo
-and mirror image disagree, both in mean deviations of disparity::
+Confidence falls with the error e, in mean deviations of disparity, that the network expects; how
+far its looks disagree tells less, and adds nothing::
 
     confidence = 1 / (1 + (e / TYPICAL_ERROR)^2)
 
@@ -17,6 +19,7 @@ Code and weights are ours (Apache-2.0); the weights come with the package. Any n
 gives the same bytes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -45,11 +48,11 @@ GRID = 32
 SMALLEST, LARGEST = 2 * GRID, 64 * GRID
 """Of a side as the network sees it."""
 
-COARSE_PIXELS, FINE_PIXELS = 192 * 256, 384 * 512
-"""What the network sees of any photo, and of a large one the second time."""
+COARSE_PIXELS, FINE_PIXELS = (96 * 128, 160 * 213, 256 * 341), 384 * 512
+"""What the network sees of any photo, and of a large one once more."""
 
 LARGE = 1.5
-"""Times `COARSE_PIXELS` above which a photo is large."""
+"""Times the largest of `COARSE_PIXELS` above which a photo is large."""
 
 FRAME_PX = 2
 """Outermost pixels of a look that take over what is inside of them."""
@@ -91,18 +94,23 @@ class EmbeddedDepth:
         rgb = photo.rgb
         height, width = rgb.shape[:2]
         pixels = height * width
-        small = _fitted(rgb, COARSE_PIXELS)
-        looks = [small, small[:, ::-1]]
-        if pixels > LARGE * COARSE_PIXELS:
-            looks.insert(0, _fitted(rgb, min(pixels, FINE_PIXELS)))  # the longest first
-        found = run_tasks([partial(_run, session, look) for look in looks])
+        sizes = list(COARSE_PIXELS)
+        if pixels > LARGE * sizes[-1]:
+            sizes.append(min(pixels, FINE_PIXELS))
+        photos = [_fitted(rgb, size) for size in sizes]
+        looks = [partial(_run, session, look) for look in photos]
+        looks += [
+            partial(_run, session, look, mirrored=True) for look in photos[: len(COARSE_PIXELS)]
+        ]
+        looks.sort(key=lambda look: -look.args[1].size)  # the longest first
+        found = run_tasks(looks)
         if not all(np.isfinite(planes).all() for planes in found):
             raise InputError(f"{self.weights} is damaged: install diorama again")
-        *closer, ahead, mirrored = found
-        seen, error = _both_ways(ahead, mirrored)
-        if closer:
-            seen = _joined(seen, *closer)
-        confidence = _confidence(error)
+        num_fine = len(sizes) - len(COARSE_PIXELS)
+        seen = _agreed(found[num_fine:])
+        if num_fine:
+            seen = _joined(seen, found[0])
+        confidence = _confidence(np.exp(np.clip(seen[SPREAD], -5, 3)))
         disparity = _resized(seen[DISPARITY], height, width)
         disparity = cv2.GaussianBlur(disparity, (0, 0), SOFT_PX)
         disparity -= disparity.min()
@@ -135,10 +143,11 @@ def _session(weights: Path) -> "InferenceSession":
     return session
 
 
-def _run(session: "InferenceSession", photo: Array) -> Array:
+def _run(session: "InferenceSession", photo: Array, *, mirrored: bool = False) -> Array:
     """(4, h, w) float32: the planes that are used, of (h, w, 3) in 0..1."""
-    batch = np.ascontiguousarray(photo.transpose(2, 0, 1)[None])
-    planes = np.asarray(session.run(None, {"photo": batch})[0])[0, USED]
+    way = -1 if mirrored else 1
+    batch = np.ascontiguousarray(photo[:, ::way].transpose(2, 0, 1)[None])
+    planes = np.asarray(session.run(None, {"photo": batch})[0])[0, USED, :, ::way]
     # Beside the frame it misses neighbours, and what it then sees may look like a step.
     inner = planes[:, FRAME_PX:-FRAME_PX, FRAME_PX:-FRAME_PX]
     return np.pad(inner, ((0, 0), (FRAME_PX, FRAME_PX), (FRAME_PX, FRAME_PX)), mode="edge")
@@ -153,14 +162,19 @@ def _fitted(rgb: Array, pixels: int) -> Array:
     return _resized(rgb, *size[::-1])
 
 
-def _both_ways(seen: Array, mirrored: Array) -> tuple[Array, Array]:
-    """What photo and mirror image show on average (4, h, w), and the error to expect (h, w)."""
-    mirrored = mirrored[:, :, ::-1]
-    mean = (seen + mirrored) / 2
-    disparity = mean[DISPARITY]
-    unit = max(float(np.abs(disparity - disparity.mean()).mean()), 1e-6)
-    apart = (seen[DISPARITY] - mirrored[DISPARITY]) / (2 * unit)
-    return mean, np.hypot(np.exp(np.clip(mean[SPREAD], -5, 3)), apart)
+def _agreed(looks: Sequence[Array]) -> Array:
+    """(4, h, w): what looks show on average, the largest two first; of the rest disparity only."""
+    height, width = looks[0].shape[1:]
+    disparity = np.stack([_resized(_evened(look[DISPARITY]), height, width) for look in looks])
+    seen = (looks[0] + looks[1]) / 2
+    seen[DISPARITY] = disparity.mean(0)
+    return seen
+
+
+def _evened(disparity: Array) -> Array:
+    """The same with median 0 and mean deviation 1."""
+    moved = disparity - np.median(disparity)
+    return moved / np.maximum(np.abs(moved).mean(), np.float32(1e-6))
 
 
 def _joined(coarse: Array, fine: Array) -> Array:
