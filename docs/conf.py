@@ -28,13 +28,14 @@ myst_enable_extensions = ["amsmath", "deflist", "dollarmath", "substitution"]
 myst_heading_anchors = 3
 myst_substitutions = {
     "models_table": table(
-        ("task", "name", "what it is", "licence", "needs"),
+        ("task", "name", "what it is", "licence", "to pull", "needs"),
         [
             (
                 e.task,
                 f"`{e.name}`",
                 e.summary,
-                e.licence,
+                e.licence + ("" if e.commercial else ", not for commercial use"),
+                f"{e.weights.size / 1e6:.0f} MB" if e.weights and e.weights.size else "",
                 f"`diorama[{e.extra}]`" if e.extra else "",
             )
             for e in entries()

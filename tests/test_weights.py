@@ -19,7 +19,7 @@ import torch
 from file_server import COMMIT, OLD_COMMIT, FileServer
 from safetensors.torch import save_file
 
-from diorama import downloads, weights
+from diorama import downloads, hub, weights
 from diorama.errors import InputError, MissingExtraError, OutputError
 from diorama.weights import (
     WeightFile,
@@ -315,6 +315,36 @@ class TestTheHub:
         pull(from_hub())
         assert remove(from_hub())
         assert kept.read_bytes() == b"{}"
+
+    def test_where_there_are_no_links_others_files_stay_as_well(self, folder: Path) -> None:
+        snapshot = folder / "hub" / "models--owner--model" / "snapshots" / COMMIT
+        snapshot.mkdir(parents=True)
+        (snapshot.parent.parent / "blobs").mkdir()
+        for name in ("model.pt", "other.pt"):
+            (snapshot / name).write_bytes(b"x")
+        assert remove(from_hub(revision=COMMIT))
+        assert [path.name for path in snapshot.iterdir()] == ["other.pt"]
+
+    def test_the_hubs_own_transport_is_told_of_as_well(self) -> None:
+        """Files in its newer storage come by a compiled client, which reports through a bar."""
+        from huggingface_hub.utils import _xet_progress_reporting as xet
+
+        told: list[tuple[str, int, int | None]] = []
+        bar = hub.progress_bar("a", lambda *args: told.append(args))
+        reporter = xet.XetDownloadProgressReporter(
+            reconstruction_desc="a", total=10, log_level=20, tqdm_class=bar
+        )
+
+        class Report:
+            total_bytes = 10
+            total_bytes_completed = total_transfer_bytes_completed = 4
+            total_bytes_completion_rate = total_transfer_bytes_completion_rate = 1.0
+
+        with reporter:
+            reporter.update_progress(Report())
+            Report.total_bytes_completed = 10
+            reporter.update_progress(Report())
+        assert told == [("a", 4, 10), ("a", 10, 10)]
 
 
 class TestFolders:

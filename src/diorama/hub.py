@@ -99,24 +99,8 @@ def _fetch_file(
     progress: Progress,
 ) -> Path:
     from huggingface_hub import hf_hub_download
-    from tqdm import tqdm
 
-    class Bar(tqdm):
-        """Shows nothing, and passes on how far it is."""
-
-        def __init__(self, *args: Any, **shown: Any) -> None:
-            self._done, self._all = shown.get("initial") or 0, shown.get("total")
-            super().__init__(*args, **{**shown, "disable": True})
-
-        def update(self, n: float | None = 1) -> None:
-            self._done += int(n or 0)
-            progress(name, self._done, self._all)
-
-        def update_transfer(self, n: float) -> None:
-            """What came over the line but is not written yet."""
-
-        def set_transfer_postfix_str(self, *args: Any, **shown: Any) -> None:
-            """Its speed."""
+    bar = progress_bar(name, progress)
 
     def download(*, anew: bool = False) -> Path:
         offline = is_offline()
@@ -126,7 +110,7 @@ def _fetch_file(
                 **options,
                 local_files_only=offline,
                 force_download=anew,
-                tqdm_class=Bar,
+                tqdm_class=bar,
                 library_name="diorama",
             )
         )
@@ -142,9 +126,33 @@ def _fetch_file(
     return path
 
 
+def progress_bar(name: str, progress: Progress) -> type:
+    """A bar for the client, which shows nothing and passes on how far a file is."""
+    from tqdm import tqdm
+
+    class Bar(tqdm):
+        def __init__(self, *args: Any, **shown: Any) -> None:
+            self._done, self._all = shown.get("initial") or 0, shown.get("total")
+            super().__init__(*args, **{**shown, "disable": True})
+
+        def update(self, n: float | None = 1) -> None:
+            self._done += int(n or 0)
+            progress(name, self._done, self._all)
+
+        def update_transfer(self, n: float) -> None:
+            """What came over the line but is not written yet."""
+
+        def set_transfer_postfix_str(self, *args: Any, **shown: Any) -> None:
+            """Its speed."""
+
+    return Bar
+
+
 def _remove_empty(repository: Path) -> None:
     """Remove a repository from the cache in which no file is left, and its locks."""
-    if not any(blob.is_file() for blob in (repository / "blobs").glob("*")):
+    # Where the system knows no links, files lie in the snapshots themselves.
+    files = (*repository.glob("blobs/*"), *repository.glob("snapshots/**/*"))
+    if not any(file.is_file() for file in files):
         shutil.rmtree(repository, ignore_errors=True)
         shutil.rmtree(repository.parent / ".locks" / repository.name, ignore_errors=True)
 

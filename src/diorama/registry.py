@@ -47,7 +47,7 @@ class ModelEntry:
     weights: Weights | None = None
     """What `diorama models pull` fetches; None if there is nothing to fetch."""
     memory_mb: int | None = None
-    """About what a process holds at most while it works on a photo of 1920 pixels."""
+    """About what `diorama photo` holds at most with it, for a photo of 1920 pixels on the CPU."""
 
     @property
     def fingerprint(self) -> str | None:
@@ -199,6 +199,7 @@ for _entry in (
             "https://github.com/isl-org/MiDaS/releases/download/v2_1",
             (WeightFile("midas_v21_small_256.pt", size=85_761_505),),
         ),
+        memory_mb=1200,
     ),
     ModelEntry(
         "lama",
@@ -226,6 +227,7 @@ for _entry in (
             ),
             revision="05cb2be7f8dbe6ca7c6e78f4fc827a4b2baaa4a9",
         ),
+        memory_mb=1600,
     ),
 ):
     register(_entry)
