@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 from diorama.errors import InputError, OutputError
-from diorama.files import whole_file
+from diorama.files import file_hash, whole_file
 
 PROBE_S = 1.25
 """Seconds within which a server has to take a connection, else there is no network."""
@@ -104,16 +104,6 @@ def download(
             raise InputError(f"{url} could not be fetched: {error}{again}") from error
         if sha256 is not None and (found := file_hash(scratch)) != sha256:
             raise InputError(f"{url} is not the file it should be: sha256 {found}, not {sha256}")
-
-
-def file_hash(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal.
-
-    Raises:
-        OSError: if it cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class _Transfer:

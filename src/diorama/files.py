@@ -8,6 +8,7 @@ leaves its scratch folder behind, and the next one that writes to the same place
 import contextlib
 import errno
 import functools
+import hashlib
 import os
 import re
 import shutil
@@ -123,6 +124,16 @@ def append_line(path: str | os.PathLike[str], line: str | None = None) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def file_hash(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sweep(folder: str | os.PathLike[str]) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from diorama.downloads import check_network, file_hash, is_offline
+from diorama.downloads import check_network, is_offline
 from diorama.errors import InputError, OutputError
 from diorama.extras import check_extra
+from diorama.files import file_hash
 
 HUB = "https://huggingface.co"
 """Unless HF_ENDPOINT names a mirror."""
@@ -19,17 +20,12 @@ Progress = Callable[[str, int, int | None], None]
 """Called with a file's name, the bytes that are here, and those there will be (None: unknown)."""
 
 
-def repository_folder(cache: Path, repository: str) -> Path:
-    """Where the cache has a repository, in the layout that the hub documents."""
-    return cache / f"models--{repository.replace('/', '--')}"
-
-
 def fetch(
     repository: str,
     files: Mapping[str, str | None],
     *,
     revision: str | None,
-    cache: Path,
+    folder: Path,
     progress: Progress,
 ) -> str:
     """Have files of one commit in the cache; those that are there are not fetched again.
@@ -38,7 +34,7 @@ def fetch(
         repository: "owner/name".
         files: each file's SHA-256 in hexadecimal, or None if it is not known.
         revision: the commit; None: what main is now.
-        cache: the hub's cache.
+        folder: the repository's in the hub's cache.
         progress: called as bytes come in.
 
     Returns:
@@ -52,8 +48,7 @@ def fetch(
     check_extra("models", f"pulling {repository}")
     endpoint = os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
     commit = revision or "main"
-    folder = repository_folder(cache, repository)
-    existed = folder.exists()
+    cache, existed = folder.parent, folder.exists()
     if not is_offline():
         check_network(endpoint)  # before the client, which takes a while to load
     with _one_line_errors(repository, cache), _quiet():

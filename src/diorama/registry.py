@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from diorama.downloads import file_hash
 from diorama.errors import InputError, MissingExtraError, UnknownNameError
 from diorama.extras import EXTRAS, check_extra
+from diorama.files import file_hash
 from diorama.licences import accept, accepted
 from diorama.weights import WeightFile, Weights, find_problem, hashes, locate
 

@@ -15,22 +15,23 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diorama.downloads import download, file_hash
 from diorama.errors import InputError, MissingExtraError, OutputError
-from diorama.files import whole_file
-from diorama.hub import Progress, discard, fetch, repository_folder
+from diorama.files import file_hash, whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FOLDER_VARIABLE = "DIORAMA_MODELS_DIR"
 """Of the environment: the folder of all weights, in place of HF_HOME."""
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with a file's name, the bytes that are here, and those there will be (None: unknown)."""
 
 CHECKPOINTS = (".ckpt", ".pt", ".pth", ".safetensors")
 """Suffixes of weights inside a zip."""
@@ -166,6 +167,8 @@ def remove(weights: Weights) -> bool:
     Raises:
         OutputError: if they cannot be deleted.
     """
+    from diorama.hub import discard
+
     folder = own_folder() / weights.name
     present = [path for f in weights.files if (path := _path(weights, f.name)).exists()]
     found = bool(present) or folder.exists()
@@ -224,12 +227,17 @@ def _expanded(path: str) -> Path:
     return Path(os.path.expandvars(path)).expanduser()
 
 
+def _repository_folder(weights: Weights) -> Path:
+    """As the hub documents the layout of its cache."""
+    return hub_folder() / f"models--{weights.source.replace('/', '--')}"
+
+
 def _path(weights: Weights, name: str, revision: str | None = None) -> Path:
     """Where a file lies, once it is there."""
     if not weights.is_on_hub:
         return own_folder() / weights.name / name
     commit = revision or _revision(weights) or "none"
-    return repository_folder(hub_folder(), weights.source) / "snapshots" / commit / name
+    return _repository_folder(weights) / "snapshots" / commit / name
 
 
 def _revision(weights: Weights) -> str | None:
@@ -281,6 +289,8 @@ def _expected(weights: Weights, file: WeightFile) -> str | None:
 
 
 def _pull_from_web(weights: Weights, progress: Progress) -> None:
+    from diorama.downloads import download
+
     for file in weights.files:
         path, expected = _path(weights, file.name), _expected(weights, file)
         if path.is_file() and expected is not None and file_hash(path) == expected:
@@ -295,11 +305,13 @@ def _pull_from_web(weights: Weights, progress: Progress) -> None:
 
 
 def _pull_from_hub(weights: Weights, progress: Progress) -> str:
+    from diorama.hub import fetch
+
     return fetch(
         weights.source,
         {file.name: _expected(weights, file) for file in weights.files},
         revision=_revision(weights),
-        cache=hub_folder(),
+        folder=_repository_folder(weights),
         progress=progress,
     )
 
