@@ -1,9 +1,11 @@
 """A server of files on this machine, with the faults of real ones; also as a Hugging Face hub."""
 
 import hashlib
+import ssl
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -22,6 +24,8 @@ class FileServer:
         """Method, path and range of each."""
         self.cuts: list[int] = []
         """Bytes after which to drop the line, for each of the next downloads."""
+        self.redirects: dict[str, str] = {}
+        """Where other paths lead."""
         self.refusals: list[int] = []
         """HTTP statuses of the next answers."""
         self.takes_ranges = True
@@ -36,6 +40,7 @@ class FileServer:
         """Repositories for whose files one has to ask."""
         self.repositories = {"owner/model"}
         self.revisions = {"main", COMMIT, OLD_COMMIT}
+        self._scheme = "http"
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -53,7 +58,14 @@ class FileServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_port}"
+
+    def encrypt(self, certificate: Path, key: Path) -> None:
+        """Speak TLS from now on."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self._scheme = "https"
 
     @property
     def downloads(self) -> list[str | None]:
@@ -78,6 +90,8 @@ class FileServer:
         wanted = request.headers.get("Range")
         self.requests.append((request.command, request.path, wanted))
         time.sleep(self.delay_s)
+        if to := self.redirects.get(request.path):
+            return self._refuse(request, 302, headers={"Location": to})
         if self.refusals:
             return self._refuse(request, self.refusals.pop(0))
         name, headers = request.path.removeprefix("/"), {}

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -258,6 +259,33 @@ class TestNothingIsLeft:
         _, errors = process.communicate(timeout=60)
         assert "KeyboardInterrupt" in errors
         assert names(tmp_path) == []
+
+
+def test_a_redirected_file_is_resumed_as_well(server: FileServer, tmp_path: Path) -> None:
+    """As releases on GitHub are."""
+    server.redirects = {"/v1/a.bin": f"{server.url}/a.bin"}
+    server.cuts = [1_000_000]
+    download(f"{server.url}/v1/a.bin", tmp_path / "a.bin", sha256=SHA256)
+    assert "bytes=1000000-" in server.downloads
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_an_encrypted_line_must_stay_encrypted(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -out c -keyout k"
+    )
+    names_it = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    subprocess.run([*command.split(), *names_it], cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "c"))
+    with FileServer({"a.bin": DATA}) as encrypted:
+        encrypted.encrypt(tmp_path / "c", tmp_path / "k")
+        download(f"{encrypted.url}/a.bin", tmp_path / "a.bin", sha256=SHA256)
+        encrypted.redirects = {"/b.bin": f"{server.url}/a.bin"}
+        with pytest.raises(InputError, match="which is not encrypted"):
+            download(f"{encrypted.url}/b.bin", tmp_path / "b.bin")
+    assert not (tmp_path / "b.bin").exists()
 
 
 def test_too_small_a_disk_is_told_before(

@@ -201,6 +201,17 @@ class TestPull:
         assert "File too large" in done.stdout
         assert contents(folder) == []
 
+    def test_too_small_a_disk_is_told_before(
+        self, kind: str, server: FileServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Usage:
+            free = 100_000
+
+        monkeypatch.setattr(downloads.shutil, "disk_usage", lambda folder: Usage)
+        with pytest.raises(OutputError, match=r"0 MB free, and 0 MB are needed: make room, or"):
+            pull(make(kind, server))
+        assert contents(folder) == []
+
     def test_removing_leaves_nothing(self, kind: str, server: FileServer, folder: Path) -> None:
         made = make(kind, server)
         assert not remove(made)

@@ -61,6 +61,16 @@ def check_network(url: str) -> None:
         raise InputError(f"no network: {host} does not answer; try again when there is one")
 
 
+def check_space(folder: Path, size: int) -> None:
+    """Raise `OutputError` if the disk of `folder`, which need not be there yet, is too full."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if size > (free := shutil.disk_usage(there).free):
+        raise OutputError(
+            f"{folder} has {free / 1e6:.0f} MB free, and {size / 1e6:.0f} MB are needed: make "
+            "room, or choose another --models-dir"
+        )
+
+
 def is_offline() -> bool:
     """Whether HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) forbids downloads."""
     wanted = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
@@ -158,7 +168,7 @@ class _Transfer:
                     f"{self._url} is not the file it should be: {total} bytes, not {self._size}"
                 )
             if total is not None:
-                _check_space(self._scratch.parent, total - self._done)
+                check_space(self._scratch.parent.parent, total - self._done)
             if response.headers.get_content_type() == "text/html":
                 raise InputError(
                     f"{self._url} gave a web page instead of the file: does this network ask for a "
@@ -222,15 +232,6 @@ def _chunks(response: http.client.HTTPResponse) -> Generator[bytes, None, None]:
         if not chunk:
             return
         yield chunk
-
-
-def _check_space(folder: Path, size: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise OutputError(
-            f"{folder.parent} has {free / 1e6:.0f} MB free, and {size / 1e6:.0f} MB are needed: "
-            "make room, or choose another --models-dir"
-        )
 
 
 def _first_hop(url: str) -> tuple[str, int]:

@@ -4,11 +4,11 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from diorama.downloads import check_network, is_offline
+from diorama.downloads import check_network, check_space, is_offline
 from diorama.errors import InputError, OutputError
 from diorama.extras import check_extra
 from diorama.files import file_hash
@@ -54,7 +54,8 @@ def fetch(
     with _one_line_errors(repository, cache), _quiet():
         try:
             if not is_offline():
-                commit = _commit(repository, next(iter(files)), commit, endpoint)
+                commit, size = _ask(repository, files, commit, endpoint, folder)
+                check_space(cache, size)
             for name, expected in files.items():
                 options = {"revision": commit, "cache_dir": cache, "endpoint": endpoint}
                 path = _fetch_file(repository, name, expected, options, progress)
@@ -75,15 +76,25 @@ def discard(path: Path) -> None:
             _remove_empty(folder.parent)
 
 
-def _commit(repository: str, name: str, revision: str, endpoint: str) -> str:
-    """The commit that a revision is now, asked once: the client alone would try for 20 seconds."""
+def _ask(
+    repository: str, names: Iterable[str], revision: str, endpoint: str, folder: Path
+) -> tuple[str, int]:
+    """The commit that a revision is now, and the bytes that are missing of it.
+
+    Each file is asked for once: the client alone would try for 20 seconds.
+    """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
-    url = hf_hub_url(repository, name, revision=revision, endpoint=endpoint)
-    commit = get_hf_file_metadata(url, endpoint=endpoint).commit_hash
-    if commit is None:
-        raise InputError(f"{endpoint} does not answer as the Hugging Face hub does")
-    return commit
+    missing = 0
+    for name in names:
+        url = hf_hub_url(repository, name, revision=revision, endpoint=endpoint)
+        answer = get_hf_file_metadata(url, endpoint=endpoint)
+        if answer.commit_hash is None:
+            raise InputError(f"{endpoint} does not answer as the Hugging Face hub does")
+        revision = answer.commit_hash
+        if not (folder / "snapshots" / revision / name).exists():
+            missing += answer.size or 0
+    return revision, missing
 
 
 def _fetch_file(
