@@ -278,9 +278,11 @@ def test_an_encrypted_line_must_stay_encrypted(
     )
     names_it = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
     subprocess.run([*command.split(), *names_it], cwd=tmp_path, check=True, capture_output=True)
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "c"))
     with FileServer({"a.bin": DATA}) as encrypted:
         encrypted.encrypt(tmp_path / "c", tmp_path / "k")
+        with pytest.raises(InputError, match="a certificate that is not trusted here"):
+            download(f"{encrypted.url}/a.bin", tmp_path / "a.bin")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "c"))
         download(f"{encrypted.url}/a.bin", tmp_path / "a.bin", sha256=SHA256)
         encrypted.redirects = {"/b.bin": f"{server.url}/a.bin"}
         with pytest.raises(InputError, match="which is not encrypted"):

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import importlib
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -202,12 +203,15 @@ def test_every_task_has_an_embedded_model_without_extras() -> None:
 
 
 @pytest.mark.parametrize("model", registry.entries(), ids=lambda e: f"{e.task}-{e.name}")
-def test_every_entry_of_the_base_install_can_be_built(model: ModelEntry) -> None:
+def test_every_entry_leads_somewhere(model: ModelEntry) -> None:
     assert model.summary.endswith(".")
     assert model.licence
-    if model.extra is None:
-        module, _, attribute = model.target.partition(":")
-        assert hasattr(importlib.import_module(module), attribute)
+    module, _, attribute = model.target.partition(":")
+    built = getattr(importlib.import_module(module), attribute)
+    method = {"depth": "estimate", "segmenter": "segment", "inpainter": "inpaint"}[model.task]
+    assert callable(getattr(built, method))
+    assert (model.weights is not None) == ("weights" in inspect.signature(built).parameters)
+    if model.extra is None and model.weights is None:
         registry.load(model.task, model.name)
 
 

@@ -6,6 +6,7 @@ import http.client
 import os
 import shutil
 import socket
+import ssl
 import threading
 import time
 import urllib.error
@@ -198,6 +199,10 @@ class _Transfer:
             reason = f"HTTP {error.code} {error.reason}"
             raise InputError(f"{self._url} cannot be had: {reason}") from error
         except (OSError, http.client.HTTPException) as error:
+            if isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError):
+                raise InputError(
+                    f"{self._url} has a certificate that is not trusted here: {_reason(error)}"
+                ) from error
             raise _CutError(_reason(error)) from error
         if self._url.startswith("https:") and not response.url.startswith("https:"):
             raise InputError(f"{self._url} leads to {response.url}, which is not encrypted")

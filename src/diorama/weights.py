@@ -112,7 +112,7 @@ def find_problem(weights: Weights) -> str | None:
     if record is None:
         return "its weights are not here"
     for name, recorded in record.items():
-        path = _path(weights, name)
+        path = _folder(weights) / name
         try:
             stat = path.stat()
             found = _hash_of(path, stat.st_size, stat.st_mtime_ns)
@@ -130,11 +130,8 @@ def locate(weights: Weights) -> Path:
 
     Whether it can be used is for `find_problem` to say.
     """
-    paths = [_path(weights, file.name) for file in weights.files]
-    if len(paths) == 1:
-        return paths[0]
-    depth = weights.files[0].name.count("/") + 1
-    return paths[0].parents[depth - 1]
+    folder = _folder(weights)
+    return folder / weights.files[0].name if len(weights.files) == 1 else folder
 
 
 def pull(weights: Weights, *, progress: Progress = lambda name, done, total: None) -> Path:
@@ -153,10 +150,10 @@ def pull(weights: Weights, *, progress: Progress = lambda name, done, total: Non
     """
     if find_problem(weights) is None:
         return locate(weights)
-    _hash_of.cache_clear()
     fetched = _pull_from_hub if weights.is_on_hub else _pull_from_web
     revision = fetched(weights, progress)
-    files = {f.name: file_hash(_path(weights, f.name, revision)) for f in weights.files}
+    folder = _folder(weights, revision)
+    files = {file.name: file_hash(folder / file.name) for file in weights.files}
     _write_record(weights, {"source": weights.source, "revision": revision, "files": files})
     return locate(weights)
 
@@ -170,7 +167,8 @@ def remove(weights: Weights) -> bool:
     from diorama.hub import discard
 
     folder = own_folder() / weights.name
-    present = [path for f in weights.files if (path := _path(weights, f.name)).exists()]
+    paths = [_folder(weights) / file.name for file in weights.files]
+    present = [path for path in paths if path.exists()]
     found = bool(present) or folder.exists()
     try:
         for path in present:
@@ -232,12 +230,11 @@ def _repository_folder(weights: Weights) -> Path:
     return hub_folder() / f"models--{weights.source.replace('/', '--')}"
 
 
-def _path(weights: Weights, name: str, revision: str | None = None) -> Path:
-    """Where a file lies, once it is there."""
+def _folder(weights: Weights, revision: str | None = None) -> Path:
+    """Where their files lie, once they are there."""
     if not weights.is_on_hub:
-        return own_folder() / weights.name / name
-    commit = revision or _revision(weights) or "none"
-    return _repository_folder(weights) / "snapshots" / commit / name
+        return own_folder() / weights.name
+    return _repository_folder(weights) / "snapshots" / (revision or _revision(weights) or "none")
 
 
 def _revision(weights: Weights) -> str | None:
@@ -292,7 +289,7 @@ def _pull_from_web(weights: Weights, progress: Progress) -> None:
     from diorama.downloads import download
 
     for file in weights.files:
-        path, expected = _path(weights, file.name), _expected(weights, file)
+        path, expected = _folder(weights) / file.name, _expected(weights, file)
         if path.is_file() and expected is not None and file_hash(path) == expected:
             continue
         download(
