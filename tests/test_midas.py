@@ -14,6 +14,7 @@ from diorama.camera import Camera
 from diorama.depth import canonical_disparity
 from diorama.errors import InputError
 from diorama.models import midas
+from diorama.models.conversion import convert
 from diorama.models.midas import Midas
 from diorama.models.nets import midas_small
 from diorama.photo import Photo, load_photo
@@ -139,6 +140,6 @@ class TestEstimate:
     @pytest.mark.slow  # exporting is
     def test_its_onnx_file_says_the_same(self, weights: Path, tmp_path: Path, demo: Photo) -> None:
         path = tmp_path / "midas.onnx"
-        midas.export_onnx(weights, path)
+        convert("midas-small", "onnx", path, weights=weights)
         ours, expected = (Midas(w).estimate(demo).disparity for w in (path, weights))
         np.testing.assert_allclose(ours, expected, atol=2e-4 * expected.max())

@@ -283,4 +283,4 @@ class TestMidasSmall:
         with torch.inference_mode():
             half = midas_small.prepare(midas_of(golden, **MIDAS_REDUCED), dtype)(photo)
         assert half.dtype == torch.float32
-        assert psnr(half[:, 0].numpy(), golden["depth"], float(golden["depth"].max())) > 45
+        assert psnr(half[:, 0].numpy(), golden["depth"], float(golden["depth"].max())) > 48

@@ -56,7 +56,7 @@ class Lama:
     """An `Inpainter`; the seed matters to the fine scales of large holes alone."""
 
     weights: Path
-    """big-lama's checkpoint, or the .onnx file that `export_onnx` made of it."""
+    """big-lama's checkpoint, or the .onnx file converted from it."""
     device: Device = "auto"
     """Where the network runs."""
     precision: Precision = "auto"
@@ -84,15 +84,6 @@ class Lama:
             elif picture is not None:
                 fill[cut.place] = picture[cut.hole]
         return fills
-
-
-def export_onnx(weights: Path, path: Path) -> None:
-    """Write LaMa as an .onnx file, which runs without torch; see `Network.export_onnx`.
-
-    Its input (B, 4, H, W) is the picture, 0 in the hole, and the hole's mask; sides are multiples
-    of 8.
-    """
-    NETWORK.export_onnx(weights, path)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,9 +1,7 @@
 """MiDaS v2.1 small as a depth estimator: relative inverse depth of any photo, from 256 pixels.
 
 The photo and its mirror image are seen together. Disparity is the photo's own; confidence falls
-where the two disagree by e, in mean deviations of disparity,
-
-``confidence = 1 / (1 + (e / TYPICAL_ERROR)^2)``
+where the two disagree (`diorama.models.mirrored`).
 
 The network is ours, written from Ranftl et al. (TPAMI 2020); the official code and weights (Intel)
 are under MIT. The user fetches the weights.
@@ -15,9 +13,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from diorama.arrays import Array, Disparity, Rgb, check_rgb
+from diorama.arrays import Array, Rgb, check_rgb
 from diorama.depth import DepthResult
 from diorama.errors import InputError
+from diorama.models.mirrored import agreement
 from diorama.models.official import Device, Network, Precision
 from diorama.models.sky import find_sky
 from diorama.photo import Photo
@@ -30,20 +29,17 @@ SIDE_PX = 256
 GRID = 32
 """Sides of what it sees are multiples of this."""
 
-TYPICAL_ERROR = 1.0
-"""Disagreement, in mean deviations of disparity, at which confidence is one half."""
-
 
 @dataclass(frozen=True)
 class Midas:
     """A `diorama.depth.DepthEstimator`."""
 
     weights: Path
-    """midas_v21_small_256.pt, or the .onnx file that `export_onnx` made of it."""
+    """midas_v21_small_256.pt, or the .onnx file converted from it."""
     device: Device = "auto"
     """Where the network runs."""
     precision: Precision = "fp32"
-    """Of its arithmetic: bf16 costs accuracy (46 dB) and gains little where so little is done."""
+    """Of its arithmetic: bf16 costs accuracy (50 dB) and gains little where so little is done."""
 
     def estimate(self, photo: Photo) -> DepthResult:
         """Return disparity, affine, with its confidence and the sky, at the photo's size.
@@ -61,22 +57,13 @@ class Midas:
             raise InputError(f"{self.weights} is damaged: what it sees is not a number")
         height, width = photo.rgb.shape[:2]
         disparity = np.maximum(resized(ahead, height, width), 0)
-        confidence = _confidence(ahead, mirrored[:, ::-1])
+        confidence = agreement(ahead, mirrored[:, ::-1])
         return DepthResult(
             disparity,
             "affine",
             confidence=cv2.resize(confidence, (width, height), interpolation=cv2.INTER_LINEAR),
             sky=find_sky(photo.rgb, disparity),
         )
-
-
-def export_onnx(weights: Path, path: Path) -> None:
-    """Write the network as an .onnx file, which runs without torch; see `Network.export_onnx`.
-
-    Its input is a photo, (B, 3, H, W) sRGB in 0..1 with sides that are multiples of 32, its output
-    (B, 1, H, W).
-    """
-    NETWORK.export_onnx(weights, path)
 
 
 def size_seen(width: int, height: int) -> tuple[int, int]:
@@ -98,8 +85,3 @@ def as_seen(rgb: Rgb) -> Array:
 def resized(image: Array, height: int, width: int) -> Array:
     """Bicubic, with a = -0.75; may overshoot."""
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
-
-
-def _confidence(ahead: Disparity, mirrored: Disparity) -> Array:
-    unit = max(float(np.abs(ahead - ahead.mean()).mean()), 1e-6)
-    return 1 / (1 + np.square((ahead - mirrored) / np.float32(2 * unit * TYPICAL_ERROR)))

@@ -1,7 +1,7 @@
 """Our own versions of published networks, opened from a file of their official weights.
 
-A checkpoint runs by torch, an .onnx file that `export_onnx` made of it by ONNX Runtime; which of
-them is faster where, `benchmarks/networks.py` tells.
+A checkpoint runs by torch, the .onnx file that ``diorama models convert`` makes of it by ONNX
+Runtime; which of them is faster where, `benchmarks/networks.py` tells.
 """
 
 import functools
@@ -15,7 +15,6 @@ import numpy as np
 
 from diorama.arrays import Array
 from diorama.errors import InputError, MissingExtraError
-from diorama.files import whole_file
 from diorama.runtime import open_session
 
 if TYPE_CHECKING:
@@ -36,9 +35,6 @@ Precision = Literal[
 Run = Callable[[Array], Array]
 """(B, C, H, W) float32 to the same kind."""
 
-ONNX_TOLERANCE = 1e-3
-"""Of an exported network's output, relative to the largest: the order of sums explains less."""
-
 
 @dataclass(frozen=True)
 class Network:
@@ -47,7 +43,7 @@ class Network:
     title: str
     """As messages call it."""
     module: str
-    """With `GRID`, `build`, `config_of`, `load_official` and `prepare`."""
+    """With `build`, `config_of`, `load_official` and `prepare`."""
     channels: int
     """Of its input."""
     prefix: str = ""
@@ -68,28 +64,6 @@ class Network:
         if not weights.is_file():
             raise InputError(f"{weights} is not there: pass a file of weights of {self.title}")
         return _opened(self, weights, weights.stat().st_mtime_ns, device, precision)
-
-    def export_onnx(self, weights: Path, path: Path) -> None:
-        """Write an .onnx file that takes pictures of any size and number.
-
-        Raises:
-            InputError: as `open`; or if the file does not say what the network does.
-            OutputError: if it cannot be written.
-            MissingExtraError: if the extra is not installed.
-        """
-        from diorama.models.conversion.torch_network import run, to_onnx
-
-        network = self.prepared(weights)
-        grid = importlib.import_module(self.module).GRID
-        model = to_onnx(network, channels=self.channels, grid=grid)
-        x = np.random.default_rng(0).random((1, self.channels, 2 * grid, 3 * grid), np.float32)
-        expected = run(network, x)[0]
-        found = np.asarray(open_session(model).run(None, {model.graph.input[0].name: x})[0])
-        error = np.abs(found - expected).max()
-        if not error <= ONNX_TOLERANCE * np.abs(expected).max():
-            raise InputError(f"exporting {self.title} failed: its output is off by {error:.2g}")
-        with whole_file(path) as partial:
-            partial.write_bytes(model.SerializeToString(deterministic=True))
 
     def prepared(self, weights: Path, *, reduced: bool = False) -> "nn.Module":
         """The network with the weights of a checkpoint, on the CPU; see `open`.
@@ -143,12 +117,8 @@ def _run_by_torch(network: Network, weights: Path, device: Device, precision: Pr
         import torch
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"a checkpoint of {network.title}", "models") from error
-    there = torch.cuda.is_available()
-    if device == "cuda" and not there:
-        raise InputError(f"{network.title} cannot run on cuda: torch finds no GPU; pass cpu")
-    place = "cuda" if device != "cpu" and there else "cpu"
-    reduced = precision == "bf16" or (precision == "auto" and _has_bf16(place))
-    prepared = network.prepared(weights, reduced=reduced)
+    place = place_of(network.title, device)
+    prepared = network.prepared(weights, reduced=is_reduced(precision, place))
     # The stubs of `Module.to` lack this argument.
     prepared.to(place, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
@@ -160,10 +130,22 @@ def _run_by_torch(network: Network, weights: Path, device: Device, precision: Pr
     return run
 
 
-def _has_bf16(place: str) -> bool:
-    """Whether the hardware multiplies bfloat16; elsewhere it is slower than float32."""
+def place_of(title: str, device: Device) -> Literal["cpu", "cuda"]:
+    """Where a network runs by torch; `InputError` that names it if it cannot run there."""
     import torch
 
+    there = torch.cuda.is_available()
+    if device == "cuda" and not there:
+        raise InputError(f"{title} cannot run on cuda: torch finds no GPU; pass cpu")
+    return "cuda" if device != "cpu" and there else "cpu"
+
+
+def is_reduced(precision: Precision, place: str) -> bool:
+    """Whether to compute in bfloat16, which is slower than float32 where hardware lacks it."""
+    import torch
+
+    if precision != "auto":
+        return precision == "bf16"
     if place == "cuda":
         return torch.cuda.is_bf16_supported()
     questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

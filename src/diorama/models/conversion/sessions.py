@@ -2,7 +2,8 @@
 
 A model here has one input, a batch of photos: float32 sRGB in 0..1, (B, 3, H, W) or (B, H, W, 3),
 of fixed size or of any with sides that are multiples of `GRID`. Any other normalisation has to be
-part of the network, so that nobody can forget it.
+part of the network, so that nobody can forget it. One that fills holes takes the hole's mask as a
+fourth channel.
 """
 
 from collections.abc import Iterable, Sequence
@@ -38,6 +39,8 @@ class PhotoInput:
     name: str
     channels_last: bool
     """(B, H, W, 3) rather than (B, 3, H, W)."""
+    masked: bool
+    """There is a fourth channel: where a hole is, whose colours are 0."""
     height: int | None
     width: int | None
     """In pixels; None: any multiple of `GRID`."""
@@ -50,6 +53,10 @@ class PhotoInput:
         width = self.width or max(2, round(scale * width / GRID)) * GRID
         way = cv2.INTER_AREA if width < photo.shape[1] else cv2.INTER_LINEAR
         values = cv2.resize(photo, (width, height), interpolation=way) / np.float32(255)
+        if self.masked:
+            hole = np.zeros((height, width, 1), np.float32)
+            hole[height // 4 : height // 2, width // 3 : width // 2] = 1
+            values = np.dstack([values * (1 - hole), hole])
         values = values if self.channels_last else values.transpose(2, 0, 1)
         return np.ascontiguousarray(values[None], np.float32)
 
@@ -94,16 +101,17 @@ def photo_input(session: "InferenceSession", name: str) -> PhotoInput:
     found = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
     wrong = InputError(
         f"{name} must have one input of photos, tensor(float) (B, 3, H, W) or (B, H, W, 3), "
-        f"got {found}"
+        f"or of 4 channels with a mask, got {found}"
     )
     if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
         raise wrong
     shape = inputs[0].shape
-    if 3 not in (shape[1], shape[3]):
+    if not {shape[1], shape[3]} & {3, 4}:
         raise wrong
-    last = shape[1] != 3
+    last = shape[1] not in (3, 4)
+    masked = shape[3 if last else 1] == 4
     height, width = (s if isinstance(s, int) else None for s in (shape[1:3] if last else shape[2:]))
-    return PhotoInput(inputs[0].name, last, height, width)
+    return PhotoInput(inputs[0].name, last, masked, height, width)
 
 
 def run_photos(

@@ -12,20 +12,23 @@ from typing import TYPE_CHECKING, Any
 from diorama.arrays import Array
 from diorama.errors import InputError, MissingExtraError, UnknownNameError
 from diorama.extras import import_extra
-from diorama.models.conversion.sessions import GRID
+from diorama.models.official import Network
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-NETWORKS = {"embedded": "diorama.models.nets.embedded:build"}
-"""Where each network is built, with random weights."""
+NETWORKS = {
+    "embedded": "diorama.models.nets.embedded:build",
+    "lama": "diorama.models.lama:NETWORK",
+    "midas-small": "diorama.models.midas:NETWORK",
+}
+"""Where each network is built, with random weights, or described."""
 
 OPSET = 18
 """Of ONNX: the oldest that torch exports to, and so the one that most runtimes know."""
 
-TRACED = (2, 2, 3)
-"""The batch that is traced, and its sides in multiples of the grid; these are different, so that
-none can be taken for another."""
+TRACED = (2, 64, 96)
+"""Batch and sides of what is traced: all different, so that none can be taken for another."""
 
 
 def load_network(name: str, weights: Path) -> Any:
@@ -33,7 +36,8 @@ def load_network(name: str, weights: Path) -> Any:
 
     Args:
         name: one of `NETWORKS`.
-        weights: a file that torch saved: a state dict, or a dict that has it under "net".
+        weights: of a published network its official checkpoint; of ours a file that torch saved: a
+            state dict, or a dict that has it under "net".
 
     Returns:
         The `torch.nn.Module`, for inference.
@@ -51,9 +55,12 @@ def load_network(name: str, weights: Path) -> Any:
         raise MissingExtraError(f"converting {name}", "convert") from error
 
     module, _, attribute = NETWORKS[name].partition(":")
-    network = getattr(importlib.import_module(module), attribute)()
+    found = getattr(importlib.import_module(module), attribute)
     if not weights.is_file():
         raise InputError(f"{weights} is not there: pass a checkpoint with --weights")
+    if isinstance(found, Network):
+        return found.prepared(weights)
+    network = found()
     try:
         state = torch.load(weights, map_location="cpu", weights_only=True)
         network.load_state_dict(state.get("net", state))
@@ -71,21 +78,17 @@ def run(network: Any, tensor: Array) -> list[Array]:
         return [network(torch.from_numpy(tensor)).numpy()]
 
 
-def to_onnx(network: Any, *, channels: int = 3, grid: int = GRID) -> "ModelProto":
+def to_onnx(network: Any) -> "ModelProto":
     """Export a network whose input `photo` and output `outputs` are (B, C, H, W).
 
-    The batch and the sides, multiples of `grid`, stay free.
-
-    Args:
-        network: a `torch.nn.Module`, for inference.
-        channels: of its input.
-        grid: in pixels.
+    The batch and the sides (multiples of 32) stay free; of the input's channels it may have an
+    attribute `channels`, else they are 3.
     """
     import_extra("convert", "exporting to ONNX")
     import torch
 
     count, *sides = TRACED
-    traced = torch.zeros((count, channels, *(side * grid for side in sides)))
+    traced = torch.zeros((count, getattr(network, "channels", 3), *sides))
     batch, rows, columns = (torch.export.Dim(name) for name in ("batch", "rows", "columns"))
     with _quiet():
         program = torch.onnx.export(
@@ -95,7 +98,7 @@ def to_onnx(network: Any, *, channels: int = 3, grid: int = GRID) -> "ModelProto
             output_names=["outputs"],
             opset_version=OPSET,
             dynamo=True,
-            dynamic_shapes=({0: batch, 2: grid * rows, 3: grid * columns},),
+            dynamic_shapes=({0: batch, 2: 32 * rows, 3: 32 * columns},),
             verbose=False,
         )
     assert program is not None  # it is where no file is asked for

@@ -24,10 +24,7 @@ from torch import Tensor, nn
 from diorama.errors import InputError
 from diorama.models.nets.official import dtype_of, fold_norm, load_official
 
-__all__ = ["GRID", "Lama", "build", "config_of", "load_official", "prepare"]
-
-GRID = 8
-"""Sides of pictures are multiples of this, for three steps down."""
+__all__ = ["Lama", "build", "config_of", "load_official", "prepare"]
 
 MAX_WIDTH = 1024
 """Channels are doubled at each step down, to no more than this."""
@@ -205,6 +202,7 @@ class Generator(nn.Module):
         layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, outs, 7), nn.Sigmoid()]
         self.model = nn.Sequential(*layers)
         self.scale = 1 << steps
+        self.channels = ins
 
     def forward(self, x: Tensor) -> Tensor:
         """See `Lama.forward`."""
@@ -224,6 +222,7 @@ class Lama(nn.Module):
     def __init__(self, generator: Generator) -> None:
         super().__init__()
         self.generator = generator
+        self.channels = generator.channels
 
     def forward(self, x: Tensor) -> Tensor:
         """Invent what is hidden.

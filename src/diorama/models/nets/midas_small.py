@@ -15,10 +15,7 @@ from torch import Tensor, nn
 
 from diorama.models.nets.official import dtype_of, fold_norm, load_official
 
-__all__ = ["GRID", "MidasSmall", "build", "config_of", "load_official", "prepare"]
-
-GRID = 32
-"""Sides of pictures are multiples of this."""
+__all__ = ["MidasSmall", "build", "config_of", "load_official", "prepare"]
 
 NORM_EPS = 1e-3
 """TensorFlow's, where the encoder was trained first."""
@@ -184,8 +181,9 @@ class MidasSmall(nn.Module):
             seen.append(enter(x.to(dtype_of(enter))))
         path = self.scratch["refinenet4"](seen[3])
         for k in (3, 2, 1):
-            path = self.scratch[f"refinenet{k}"](seen[k - 1], path)
-        return self.scratch["output_conv"](path.to(x.dtype))[:, 0]
+            fuse = self.scratch[f"refinenet{k}"]
+            path = fuse(*(a.to(dtype_of(fuse)) for a in (seen[k - 1], path)))
+        return self.scratch["output_conv"](path)[:, 0]
 
 
 def _stage(stage: int, ins: int, width: float, depth: float) -> tuple[nn.Sequential, int]:
@@ -242,8 +240,8 @@ class FromPhotos(nn.Module):
 def prepare(net: MidasSmall, dtype: torch.dtype = torch.float32) -> FromPhotos:
     """The same network, changed in place to be fast: for inference alone, in this precision.
 
-    Normalisations become part of the convolutions before them. The encoder and the head stay in
-    float32: with 8 bits of mantissa in all its layers the network is only 40 dB near its own.
+    Normalisations become part of the convolutions before them. The encoder and the last steps stay
+    in float32: with 8 bits of mantissa throughout, the network would be 40 dB from itself.
     """
     stem = net.pretrained["layer1"]
     fold_norm(stem, "1", stem.get_submodule("0"))
@@ -256,6 +254,6 @@ def prepare(net: MidasSmall, dtype: torch.dtype = torch.float32) -> FromPhotos:
             fold_norm(block, "bn2", block.conv_dw)
             fold_norm(block, "bn3", block.conv_pwl)
     for name, part in net.scratch.items():
-        if name != "output_conv":
+        if name not in ("refinenet1", "output_conv"):
             part.to(dtype)
     return FromPhotos(net).eval()

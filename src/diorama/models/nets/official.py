@@ -1,17 +1,20 @@
 """What our own versions of published networks share: weights under their official names."""
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from diorama.errors import InputError
 
+Net = TypeVar("Net", bound=nn.Module)
+
 NAMED = 3
 """How many wrong entries an error names."""
 
 
-def load_official(net: nn.Module, state_dict: Mapping[str, Tensor]) -> nn.Module:
+def load_official(net: Net, state_dict: Mapping[str, Tensor]) -> Net:
     """Give a network exactly the weights of its official checkpoint, no more and no fewer.
 
     Args:
