@@ -1,7 +1,9 @@
 """Networks opened from files: checkpoints, ONNX, and all that is neither."""
 
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +59,27 @@ def test_fewer_bits_change_little(checkpoint: Path) -> None:
     x = pictures(1, 64, 64)
     exact, reduced = (NETWORK.open(checkpoint, precision=p)(x) for p in ("fp32", "bf16"))
     assert 0 < np.sqrt(np.square(exact - reduced).mean()) < 10 ** (-45 / 20)
+
+
+def test_a_checkpoint_is_found_in_its_zip(tmp_path: Path, checkpoint: Path) -> None:
+    path, x = tmp_path / "big-lama.zip", pictures(1, 64, 64)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("big-lama/config.yaml", "generator: {kind: ffc_resnet}")
+        archive.write(checkpoint, "big-lama/models/best.ckpt")
+    zipped, plain = (NETWORK.open(p, precision="fp32")(x) for p in (path, checkpoint))
+    np.testing.assert_array_equal(zipped, plain)
+
+
+def test_threads_are_as_many_as_are_asked_for(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setenv("DIORAMA_THREADS", "1")
+    try:
+        NETWORK.open(shutil.copy(checkpoint, tmp_path / "copy.ckpt"))
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_weights_of_half_precision_are_taken(tmp_path: Path, state: dict) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from diorama.arrays import Array
 from diorama.errors import InputError, MissingExtraError
-from diorama.runtime import open_session
+from diorama.runtime import num_threads, open_session
 
 if TYPE_CHECKING:
     from torch import nn
@@ -134,6 +134,7 @@ def place_of(title: str, device: Device) -> Literal["cpu", "cuda"]:
     """Where a network runs by torch; `InputError` that names it if it cannot run there."""
     import torch
 
+    torch.set_num_threads(num_threads())
     there = torch.cuda.is_available()
     if device == "cuda" and not there:
         raise InputError(f"{title} cannot run on cuda: torch finds no GPU; pass cpu")
