@@ -53,23 +53,24 @@ class TestWhatItGives:
         assert depth.disparity[depth.sky > 0].mean() < 0.5 * depth.disparity.mean()
 
     def test_a_mirrored_photo_gives_a_mirrored_result(self) -> None:
-        demo = load_photo(DEMO, max_size=288)  # seen at one size
+        demo = load_photo(DEMO, max_size=288)
         mirrored = photo_of(np.ascontiguousarray(demo.rgb[:, ::-1]))
 
         ours, theirs = EmbeddedDepth().estimate(demo), EmbeddedDepth().estimate(mirrored)
 
+        # Not to the last bit: in 8 bits a pixel's last bit may be a step.
         span = np.ptp(ours.disparity)
-        np.testing.assert_allclose(theirs.disparity[:, ::-1], ours.disparity, atol=2e-3 * span)
+        np.testing.assert_allclose(theirs.disparity[:, ::-1], ours.disparity, atol=1e-2 * span)
         assert ours.edges is not None
         assert theirs.edges is not None
-        np.testing.assert_allclose(theirs.edges[:, ::-1], ours.edges, atol=2e-2)
+        np.testing.assert_allclose(theirs.edges[:, ::-1], ours.edges, atol=5e-2)
 
     def test_no_edge_of_its_claims_to_be_exact(self) -> None:
         depth = EmbeddedDepth().estimate(testing.two_cards().photo())
         across = np.abs(np.diff(depth.disparity, axis=1))
         around = np.lib.stride_tricks.sliding_window_view(depth.disparity, 6, axis=1)
         spans = np.ptp(around, axis=-1)
-        steep = across[:, 2:-2] > 0.015 * np.ptp(depth.disparity)
+        steep = across[:, 2:-2] > np.percentile(across, 99)
         assert (across[:, 2:-2] <= 0.36 * spans)[steep].mean() > 0.99
 
     @pytest.mark.parametrize("threads", ["1", "2", "3"])
