@@ -165,7 +165,7 @@ class TestLicences:
             registry.load("depth", "mine")
 
     def test_a_typo_is_told(self) -> None:
-        with pytest.raises(UnknownNameError, match="unknown licence to accept 'CC': there is none"):
+        with pytest.raises(UnknownNameError, match="unknown licence to accept 'CC': choose from "):
             registry.accept_licences(["CC"])
         self.closed()
         with pytest.raises(UnknownNameError, match=r"did you mean 'CC-BY-NC-4\.0'"):
@@ -192,7 +192,7 @@ def test_weights_to_pull_are_described_in_full() -> None:
 
 def test_a_typo_gets_the_nearest_name() -> None:
     with pytest.raises(
-        UnknownNameError, match=r"choose from embedded, .*; did you mean 'embedded'"
+        UnknownNameError, match=r"choose from .*embedded, .*; did you mean 'embedded'"
     ):
         registry.find("depth", "embeded")
 

@@ -4,6 +4,7 @@ What is expected comes from transformers itself: its own pre-processing where th
 torchvision, its networks, and its post-processing written out.
 """
 
+import dataclasses
 import json
 import logging
 import math
@@ -16,14 +17,18 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from file_server import FileServer
 
-from diorama import depth
+from diorama import depth, registry
 from diorama.arrays import Array
 from diorama.camera import Camera
+from diorama.config import SceneConfig
 from diorama.errors import InputError, MissingExtraError
 from diorama.models import transformers_depth
 from diorama.models.transformers_depth import Preparation, TransformersDepth, prepared
 from diorama.photo import Photo, load_photo
+from diorama.pipeline import photo_to_scene
+from diorama.weights import pull
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -40,8 +45,10 @@ DISPARITIES = {"depth-anything": "affine", "dpt-large": "affine", "dpt-hybrid": 
 def one_thread() -> Iterator[None]:
     """Networks this small only wait for more."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIORAMA_THREADS", "1")
+        torch.set_num_threads(1)
+        yield
     torch.set_num_threads(before)
 
 
@@ -283,8 +290,8 @@ class TestEstimate:
         first, second = (TransformersDepth(folders["dpt-large"]).estimate(demo) for _ in range(2))
         assert first.disparity.tobytes() == second.disparity.tobytes()
 
-    @pytest.mark.parametrize("name", tiny.MODELS)
     @pytest.mark.parametrize("shape", [(2, 90), (150, 7)])
+    @pytest.mark.parametrize("name", tiny.MODELS)
     def test_odd_photos_are_seen_too(
         self, folders: dict[str, Path], name: str, shape: tuple[int, int]
     ) -> None:
@@ -441,6 +448,17 @@ class TestWhatCannotBeUsed:
         self.refused(copied, "lacks files or is damaged")
         assert not target.exists()
 
+    def test_weights_may_be_a_pickle_of_plain_numbers(self, copied: Path, demo: Photo) -> None:
+        """Those of Intel/dpt-hybrid-midas are."""
+        from safetensors.torch import load_file
+
+        expected = TransformersDepth(copied).estimate(demo)
+        state = load_file(copied / "model.safetensors")
+        (copied / "model.safetensors").unlink()
+        torch.save(state, copied / "pytorch_model.bin")
+        found = TransformersDepth(copied).estimate(demo)
+        np.testing.assert_array_equal(found.disparity, expected.disparity)
+
     def test_what_official_weights_lack_may_be_missing(self, copied: Path, demo: Photo) -> None:
         """Those of DPT have no residual layer where none is used."""
         from safetensors.torch import load_file, save_file
@@ -469,6 +487,33 @@ class TestWhatCannotBeUsed:
         transformers_depth._opened.cache_clear()
         with pytest.raises(MissingExtraError, match=r"DPT needs an extra: .*diorama\[models\]"):
             TransformersDepth(folders["dpt-large"]).estimate(demo)
+
+
+def test_by_name_from_the_pull_to_the_scene(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIORAMA_MODELS_DIR", str(tmp_path / "models"))
+    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    official = registry.find("depth", "zoedepth")
+    assert official.weights is not None
+    files = {f.name: (folders["zoedepth"] / f.name).read_bytes() for f in official.weights.files}
+    with FileServer(files) as server:
+        weights = dataclasses.replace(official.weights, source=server.url, revision=None, name="z")
+        sizes = tuple(dataclasses.replace(file, size=None) for file in weights.files)
+        entry = dataclasses.replace(
+            official, name="mine", weights=dataclasses.replace(weights, files=sizes)
+        )
+        registry.register(entry)
+        assert entry.weights is not None
+        pull(entry.weights)
+
+        scene = photo_to_scene(
+            load_photo(DEMO, max_size=96).texture, config=SceneConfig(depth="mine", max_size=96)
+        )
+
+    assert scene.metric
+    assert scene.provenance["models"]["depth"] == "mine"
+    assert scene.provenance["licences"]["depth mine"] == "MIT"
 
 
 def test_padding_is_zoedepths() -> None:

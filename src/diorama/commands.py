@@ -248,9 +248,12 @@ class ListModels:
         from diorama import registry
 
         with _models_in(self.models_dir):
-            for entry in registry.entries():
-                use = "" if entry.commercial else f" Not for commercial use ({entry.licence})."
-                say(f"{entry.task:<10} {entry.name:<14} {_state(entry):<14} {entry.summary}{use}")
+            lines = [(entry, _state(entry)) for entry in registry.entries()]
+        name = max(len(entry.name) for entry, _ in lines)
+        there = max(len(state) for _, state in lines)
+        for entry, state in lines:
+            use = "" if entry.commercial else f" Not for commercial use ({entry.licence})."
+            say(f"{entry.task:<9} {entry.name:<{name}} {state:<{there}} {entry.summary}{use}")
         return 0
 
 

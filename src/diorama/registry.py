@@ -162,6 +162,74 @@ def _way_out(entry: ModelEntry) -> str:
     return f"`diorama models pull {entry.name}` gets them ({size}{entry.licence}){rather}"
 
 
+def _transformers_depth(
+    name: str,
+    summary: str,
+    source: str,
+    revision: str,
+    weights: WeightFile,
+    *,
+    licence: str,
+    attribution: str,
+    commercial: bool = True,
+    caveat: str | None = None,
+) -> ModelEntry:
+    """A depth model on the hub that runs through transformers."""
+    settings = (WeightFile("config.json", 2_000), WeightFile("preprocessor_config.json", 500))
+    return ModelEntry(
+        name,
+        "depth",
+        summary,
+        "diorama.models.transformers_depth:TransformersDepth",
+        licence,
+        commercial=commercial,
+        attribution=attribution,
+        caveat=caveat,
+        extra="models",
+        weights=Weights(name, source, (weights, *settings), revision),
+    )
+
+
+DEPTH_ANYTHING = {
+    ("", "small"): "32d03942121d29edb49de4e2cc15831558af3f36",
+    ("", "base"): "b1958afc87fb45a9e3746cb387596094de553ed8",
+    ("", "large"): "a09be6a977d1542c44e3f832884165db49426be1",
+    ("indoor", "small"): "4d5187ef4957085a714f15b6ae43230a8b813c03",
+    ("indoor", "base"): "c6d9784685727bfc6d0a7b5452ce94afaee1e7f5",
+    ("indoor", "large"): "1a3e39936c6c794bb2dfb531f0ff9f5eafc3a283",
+    ("outdoor", "small"): "fd2c22027eaf20374204f14099b8341e1925ad39",
+    ("outdoor", "base"): "5b575fded0346068343a6d96d0ce3ab6dbc9fb49",
+    ("outdoor", "large"): "f79cc1bbf3f54d8d5737789127a6e88f49c13bd7",
+}
+"""Revisions of Depth Anything V2: relative, or metric for where photos are from; and sizes."""
+
+
+def _depth_anything(place: str, size: str) -> ModelEntry:
+    megabytes = {"small": 99, "base": 390, "large": 1340}[size]
+    free = size == "small"
+    metric = f"Metric-{place.title()}-" if place else ""
+    return _transformers_depth(
+        "-".join(["depth-anything-v2", *([place] if place else []), size]),
+        f"Depth Anything V2, {size}: "
+        + (f"depth in metres, {place}s." if place else "relative depth of any photo."),
+        f"depth-anything/Depth-Anything-V2-{metric}{size.title()}-hf",
+        DEPTH_ANYTHING[place, size],
+        WeightFile("model.safetensors", megabytes * 1_000_000),
+        licence="Apache-2.0" if free else "CC-BY-NC-4.0",
+        commercial=free,
+        attribution=(
+            "Depth Anything V2 (Yang et al., 2024), "
+            "https://github.com/DepthAnything/Depth-Anything-V2"
+        ),
+        caveat=(
+            "Its repository names licences by size; the cards of metric models say Apache-2.0, or "
+            "nothing."
+            if place
+            else None
+        ),
+    )
+
+
 for _entry in (
     ModelEntry(
         "embedded",
@@ -200,6 +268,50 @@ for _entry in (
             (WeightFile("midas_v21_small_256.pt", size=85_761_505),),
         ),
         memory_mb=1200,
+    ),
+    *(_depth_anything(place, size) for place, size in DEPTH_ANYTHING),
+    _transformers_depth(
+        "depth-pro",
+        "Depth Pro: depth in metres, with sharp edges; slow without a GPU.",
+        "apple/DepthPro-hf",
+        "3a8b51229207764e5215b31f47fac0d1a049d563",
+        WeightFile("model.safetensors", 1_900_000_000),
+        licence="Apple-AMLR",
+        commercial=False,
+        attribution=(
+            "Depth Pro (Bochkovskii et al., 2024), Apple, https://huggingface.co/apple/DepthPro"
+        ),
+        caveat=(
+            "The hub's page names Apple's licence for research models; the code's repository, "
+            "Apple's sample code licence, which has no such limit."
+        ),
+    ),
+    _transformers_depth(
+        "dpt-large",
+        "DPT-Large (MiDaS 3.0): relative depth of any photo.",
+        "Intel/dpt-large",
+        "bc15f29aa3a80d532f2ed650b5e16ac48d8958f9",
+        WeightFile("model.safetensors", 1_370_000_000),
+        licence="Apache-2.0",
+        attribution="DPT (Ranftl et al., 2021), Intel ISL, https://github.com/isl-org/DPT",
+    ),
+    _transformers_depth(
+        "dpt-hybrid",
+        "DPT-Hybrid (MiDaS 3.0): relative depth of any photo, in a third of the weights.",
+        "Intel/dpt-hybrid-midas",
+        "11eaf7a1cf4bd70740697dbc216f98980c0aeb03",
+        WeightFile("pytorch_model.bin", 490_000_000),
+        licence="Apache-2.0",
+        attribution="DPT (Ranftl et al., 2021), Intel ISL, https://github.com/isl-org/DPT",
+    ),
+    _transformers_depth(
+        "zoedepth",
+        "ZoeDepth: depth in metres, indoors and outdoors.",
+        "Intel/zoedepth-nyu-kitti",
+        "f364d4c7936e91f465abba182208dd68142bf0ca",
+        WeightFile("model.safetensors", 1_380_000_000),
+        licence="MIT",
+        attribution="ZoeDepth (Bhat et al., 2023), Intel ISL, https://github.com/isl-org/ZoeDepth",
     ),
     ModelEntry(
         "lama",

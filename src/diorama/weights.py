@@ -50,7 +50,7 @@ class WeightFile:
     name: str
     """Its path in the source."""
     size: int | None = None
-    """Bytes."""
+    """Bytes; rounded maybe for files of the hub, which is asked before a pull."""
     sha256: str | None = None
     """In hexadecimal; None: what the first pull gives is recorded, and held to from then on."""
 
