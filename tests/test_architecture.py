@@ -65,7 +65,7 @@ LAZY_UPWARD = {("scene", "export"), ("splats", "export")}
 
 HEAVY = {
     *{"av", "cv2", "llvmlite", "numba", "onnxruntime", "PIL", "rich", "scipy", "torch", "triton"},
-    *{"tyro"},
+    *{"transformers", "tyro"},
 }
 
 SHAPELESS = {"utils", "util", "common", "core", "helpers", "helper", "manager", "service", "misc"}

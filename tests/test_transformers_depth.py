@@ -459,6 +459,16 @@ class TestWhatCannotBeUsed:
         found = TransformersDepth(copied).estimate(demo)
         np.testing.assert_array_equal(found.disparity, expected.disparity)
 
+    def test_weights_may_be_in_half_precision(self, copied: Path, demo: Photo) -> None:
+        """Depth Pro's are; what is computed is not."""
+        expected = TransformersDepth(copied).estimate(demo)
+        network = transformers.DPTForDepthEstimation.from_pretrained(copied)
+        network.half().save_pretrained(copied)
+        assert json.loads((copied / "config.json").read_text())["dtype"] == "float16"
+        found = TransformersDepth(copied).estimate(demo)
+        spread = np.ptp(expected.disparity)
+        assert 0 < np.abs(found.disparity - expected.disparity).max() < 0.02 * spread
+
     def test_what_official_weights_lack_may_be_missing(self, copied: Path, demo: Photo) -> None:
         """Those of DPT have no residual layer where none is used."""
         from safetensors.torch import load_file, save_file

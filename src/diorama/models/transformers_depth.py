@@ -359,13 +359,14 @@ def _opened(
 
 def _load(folder: Path, family: _Family) -> "nn.Module":
     try:
+        import torch
         import transformers
     except ModuleNotFoundError as error:
         raise MissingExtraError(family.title, "models") from error
     try:
         with _quietly():
             network, report = getattr(transformers, family.network).from_pretrained(
-                folder, local_files_only=True, output_loading_info=True
+                folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
             )
     except Exception as error:  # a dozen classes of three libraries without another common base
         reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
