@@ -413,7 +413,7 @@ class TestWhatCannotBeUsed:
         kept = {name: tensor for name, tensor in state.items() if "encoder.layer.2" not in name}
         assert len(kept) < len(state)
         save_file(kept, path, metadata={"format": "pt"})
-        self.refused(copied, r"of its \d+ weights are missing, such as")
+        self.refused(copied, r"\d+ weights are missing, such as dpt\.encoder\.layer\.2")
 
     def test_weights_that_are_not_numbers(self, copied: Path) -> None:
         from safetensors.torch import load_file, save_file
@@ -422,7 +422,7 @@ class TestWhatCannotBeUsed:
         state = load_file(path)
         state["head.head.4.bias"].fill_(float("nan"))
         save_file(state, path, metadata={"format": "pt"})
-        self.refused(copied, "is damaged: what it sees is not a number")
+        self.refused(copied, "is damaged or another model's: what it sees is not a number")
 
     def test_another_model(self, tmp_path: Path) -> None:
         transformers.BeitConfig().save_pretrained(tmp_path)
@@ -476,7 +476,8 @@ class TestWhatCannotBeUsed:
         expected = TransformersDepth(copied).estimate(demo)
         path = copied / "model.safetensors"
         state = load_file(path)
-        unused = [name for name in state if name.startswith(transformers_depth.UNUSED)]
+        layer = "neck.fusion_stage.layers.0.residual_layer1."
+        unused = [name for name in state if name.startswith(layer)]
         assert len(unused) == 4
         for name in unused:
             del state[name]

@@ -21,7 +21,7 @@ import functools
 import json
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -54,9 +54,6 @@ FOVS_DEG = 1.0, 170.0
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-
-UNUSED = "neck.fusion_stage.layers.0.residual_layer1."
-"""Parameters that DPT's first fusion layer has and never uses; the official weights lack them."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,10 @@ class TransformersDepth:
         model = _opened(self.weights, _stamp(self.weights), self.device, self.precision)
         ahead, mirrored, guess_deg = model.look(photo.rgb)
         if not np.isfinite([ahead.sum(), mirrored.sum(), guess_deg or 0]).all():
-            raise InputError(f"{self.weights} is damaged: what it sees is not a number")
+            reason = "what it sees is not a number"
+            if model.missing:
+                reason = f"{len(model.missing)} weights are missing, such as {model.missing[0]}"
+            raise InputError(f"{self.weights} is damaged or another model's: {reason}")
         fov_deg = photo.camera.fov_deg
         if guess_deg is not None and math.isclose(fov_deg, DEFAULT_FOV_DEG, rel_tol=1e-9):
             fov_deg = guess_deg  # rather than that of photos that do not tell theirs
@@ -179,6 +179,8 @@ class _Model:
     place: str
     reduced: bool
     """Whether it computes in bfloat16."""
+    missing: Sequence[str]
+    """Its parameters that the weights lack; they are not numbers."""
 
     @property
     def kind(self) -> Literal["affine", "metric"]:
@@ -346,7 +348,8 @@ def _opened(
     preparation = read_preparation(folder, model_type)
     place = place_of(family.title, device)
     reduced = is_reduced(precision, place)
-    network = _load(folder, family).eval().to(place)
+    network, missing = _load(folder, family)
+    network.eval().to(place)
     if reduced:
         _keep_heads_precise(network, place)
     says = "affine"
@@ -354,10 +357,15 @@ def _opened(
         says = "canonical"
     elif model_type == "zoedepth" or config.get("depth_estimation_type") == "metric":
         says = "depth"
-    return _Model(family.title, network, preparation, says, place, reduced)
+    return _Model(family.title, network, preparation, says, place, reduced, missing)
 
 
-def _load(folder: Path, family: _Family) -> "nn.Module":
+def _load(folder: Path, family: _Family) -> "tuple[nn.Module, list[str]]":
+    """The network, and its parameters that the folder lacks.
+
+    Those are NaN: official weights lack some that are never used, such as the residual layer of
+    DPT's first fusion; any other shows in what the network says.
+    """
     try:
         import torch
         import transformers
@@ -371,18 +379,12 @@ def _load(folder: Path, family: _Family) -> "nn.Module":
     except Exception as error:  # a dozen classes of three libraries without another common base
         reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
         raise InputError(f"{folder} lacks files or is damaged: {reason}") from error
-    parameters = dict(network.named_parameters())
-    missing = sorted(
-        name
-        for name in report["missing_keys"]
-        if name in parameters and not name.startswith(UNUSED)
-    )
-    if missing:
-        raise InputError(
-            f"{folder} is not {family.title}: {len(missing)} of its {len(parameters)} weights are "
-            f"missing, such as {missing[0]}"
-        )
-    return network
+    missing = []
+    for name, parameter in network.named_parameters():
+        if name in report["missing_keys"]:
+            parameter.detach().fill_(math.nan)
+            missing.append(name)
+    return network, missing
 
 
 def _keep_heads_precise(network: Any, place: str) -> None:
