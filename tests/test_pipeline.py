@@ -118,6 +118,19 @@ def test_what_made_a_scene_is_written_down(demo_scene: Scene) -> None:
     assert provenance["reports"]["layers"]["num_layers"] == len(demo_scene.layers)
 
 
+def test_the_field_of_view_is_the_photos_or_else_the_estimators() -> None:
+    scene = testing.two_cards(width=160, height=120)
+    depth = DepthResult(scene.disparity(), "metric", fov_deg=70.0)
+    array = scene.photo().texture
+    told = photo_to_scene(array, depth=depth)
+    assert told.camera.fov_deg == pytest.approx(70)
+    assert told.view_box == ViewBox.for_camera(told.camera)
+    chosen = photo_to_scene(array, depth=depth, config=SceneConfig(fov_deg=40))
+    assert chosen.camera.fov_deg == pytest.approx(40)
+    unknown = photo_to_scene(array, depth=replace(depth, fov_deg=None))
+    assert unknown.camera.fov_deg == pytest.approx(55)
+
+
 def test_a_depth_file_is_used_by_its_name(tmp_path: Path) -> None:
     scene = testing.two_cards(160, 120)
     path = tmp_path / "depth.npy"

@@ -8,6 +8,7 @@ Where a photo is transparent there is nothing: `alpha` becomes the edge of its l
 are continued smoothly there, so that no stage and no filter meets the arbitrary ones a file holds.
 """
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from diorama.arrays import Alpha, AlphaBytes, Array, Mask, Rgb, RgbBytes
-from diorama.camera import Camera, focal_from_35mm
+from diorama.camera import DEFAULT_FOV_DEG, Camera, focal_from_35mm
 from diorama.errors import InputError
 from diorama.pictures import MIN_SIDE, picture_from_array, picture_from_image, read_picture
 
@@ -52,6 +53,11 @@ class Photo:
     def nothing(self) -> Mask | None:
         """(H, W) bool: where the photo shows nothing; None if it is opaque everywhere."""
         return None if self.alpha is None else self.alpha < np.float32(SEEN_ALPHA)
+
+    @property
+    def tells_fov(self) -> bool:
+        """Whether the field of view is its own, not the usual one of photos that do not tell."""
+        return not math.isclose(self.camera.fov_deg, DEFAULT_FOV_DEG, rel_tol=1e-9)
 
 
 def load_photo(

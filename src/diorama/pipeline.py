@@ -14,7 +14,7 @@ import numpy as np
 import diorama
 from diorama import registry
 from diorama.arrays import Array
-from diorama.camera import ViewBox
+from diorama.camera import Camera, ViewBox
 from diorama.config import SceneConfig, config_from_dict
 from diorama.depth import DepthResult, canonical_disparity
 from diorama.depth_files import DEPTH_SUFFIXES, read_depth
@@ -91,11 +91,15 @@ def photo_to_scene(
         texture_size=config.texture_size,
         fov_deg=config.fov_deg,
     )
-    if view_box is None:
-        view_box = ViewBox.for_camera(photo.camera)
 
     report("depth")
-    canonical = canonical_disparity(models.depth(photo), photo)
+    estimate = models.depth(photo)
+    if config.fov_deg is None and estimate.fov_deg is not None and not photo.tells_fov:
+        camera = Camera.from_fov(photo.camera.width, photo.camera.height, estimate.fov_deg)
+        photo = replace(photo, camera=camera)
+    canonical = canonical_disparity(estimate, photo)
+    if view_box is None:
+        view_box = ViewBox.for_camera(photo.camera)
     scene = Scene(
         photo=photo,
         view_box=view_box,

@@ -30,7 +30,6 @@ import cv2
 import numpy as np
 
 from diorama.arrays import Array, Rgb, check_rgb
-from diorama.camera import DEFAULT_FOV_DEG
 from diorama.depth import DepthResult
 from diorama.errors import InputError, MissingExtraError
 from diorama.models.mirrored import agreement
@@ -151,8 +150,8 @@ class TransformersDepth:
                 reason = f"{len(model.missing)} weights are missing, such as {model.missing[0]}"
             raise InputError(f"{self.weights} is damaged or another model's: {reason}")
         fov_deg = photo.camera.fov_deg
-        if guess_deg is not None and math.isclose(fov_deg, DEFAULT_FOV_DEG, rel_tol=1e-9):
-            fov_deg = guess_deg  # rather than that of photos that do not tell theirs
+        if guess_deg is not None and not photo.tells_fov:
+            fov_deg = guess_deg
         ahead, mirrored = (model.to_disparity(found, fov_deg) for found in (ahead, mirrored))
         height, width = photo.rgb.shape[:2]
         disparity, confidence = (
