@@ -103,8 +103,10 @@ def to_integer(
     others = [tensor for k, tensor in enumerate(tensors) if k % HELD_OUT]
     ranges = _ranges(collect(prepared, others), rules)
     trial = _Trial(prepared, held)
-    first = next(iter(ranges.values()))
-    kinds = trial.kinds_to_spare(first)
+    # Judged with the best ranges: where all is clipped or coarse, sparing something helps nothing.
+    kinds = trial.kinds_to_spare(
+        min(ranges.values(), key=lambda r: trial.error(trial.quantised(r)))
+    )
     tried = {rule: trial.error(trial.quantised(r, kinds)) for rule, r in ranges.items()}
     rule = min(tried, key=lambda name: tried[name])
     return Quantised(trial.quantised(ranges[rule], kinds), rule, tried[rule], tried, kinds)
@@ -119,7 +121,7 @@ class _Trial:
         self._floats = _output_nodes(model) | _broadcasts(model) | _places(model)
         self._kinds = _kinds(model)
 
-    def quantised(self, ranges: dict[str, Range], kinds: Iterable[str]) -> "ModelProto":
+    def quantised(self, ranges: dict[str, Range], kinds: Iterable[str] = ()) -> "ModelProto":
         """The model in 8 bits, but for the operations of these kinds."""
         from onnxruntime.quantization import CalibrationMethod, QuantType
         from onnxruntime.quantization.calibrate import TensorsData
