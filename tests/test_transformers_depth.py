@@ -284,6 +284,15 @@ class TestEstimate:
         np.testing.assert_allclose(confidence, confidence[:, ::-1], atol=1e-3)
         assert confidence[:, 98].mean() > confidence.mean()
 
+    def test_any_view_of_an_array_is_a_photo(self, folders: dict[str, Path], demo: Photo) -> None:
+        """Mirrored, and read-only."""
+        estimator = TransformersDepth(folders["dpt-large"])
+        view = demo.rgb[::-1, ::-1]
+        view.flags.writeable = False
+        photo = dataclasses.replace(photo_of(demo.rgb), rgb=view)
+        expected = estimator.estimate(photo_of(view.copy()))
+        np.testing.assert_array_equal(estimator.estimate(photo).disparity, expected.disparity)
+
     def test_the_same_photo_gives_the_same_bytes(
         self, folders: dict[str, Path], demo: Photo
     ) -> None:

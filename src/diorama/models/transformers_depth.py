@@ -51,9 +51,6 @@ LARGEST = 4.0
 FOVS_DEG = 1.0, 170.0
 """A guess of the field of view is kept within these."""
 
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-
 
 @dataclass(frozen=True)
 class Preparation:
@@ -73,8 +70,8 @@ class Preparation:
     """Whether the centres of corner pixels stay where they are, rather than the corners."""
     pads: bool = False
     """Whether the photo is continued by its reflection, which is cut off again."""
-    mean: tuple[float, ...] = HALF[0]
-    deviation: tuple[float, ...] = HALF[1]
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    deviation: tuple[float, ...] = (0.5, 0.5, 0.5)
 
     def padding(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns added on each side of a photo, after ZoeDepth."""
@@ -109,14 +106,23 @@ FAMILIES = {
     "depth_anything": _Family(
         "Depth Anything",
         "DepthAnythingForDepthEstimation",
-        Preparation(518, 518, 14, True, "bicubic", True, False, False, *IMAGENET),
+        Preparation(
+            518,
+            518,
+            multiple=14,
+            keeps_aspect=True,
+            mode="bicubic",
+            antialias=True,
+            mean=(0.485, 0.456, 0.406),
+            deviation=(0.229, 0.224, 0.225),
+        ),
     ),
     "depth_pro": _Family("Depth Pro", "DepthProForDepthEstimation", Preparation(1536, 1536)),
     "dpt": _Family("DPT", "DPTForDepthEstimation", Preparation(384, 384, antialias=True)),
     "zoedepth": _Family(
         "ZoeDepth",
         "ZoeDepthForDepthEstimation",
-        Preparation(384, 512, 32, True, "bilinear", False, True, True),
+        Preparation(384, 512, multiple=32, keeps_aspect=True, align_corners=True, pads=True),
     ),
 }
 """By the `model_type` of config.json."""
@@ -255,7 +261,7 @@ def prepared(rgb: Rgb, preparation: Preparation, place: str = "cpu") -> "Tensor"
     if rows or columns:
         border = cv2.BORDER_REFLECT_101
         rgb = cv2.copyMakeBorder(rgb, rows, rows, columns, columns, border)
-    seen = torch.from_numpy(rgb).to(place).permute(2, 0, 1)[None]
+    seen = torch.from_numpy(np.array(rgb, order="C")).to(place).permute(2, 0, 1)[None]
     seen = interpolate(
         seen,
         preparation.size_seen(*rgb.shape[:2]),
