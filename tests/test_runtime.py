@@ -4,7 +4,9 @@ import threading
 
 import pytest
 
-from diorama.runtime import num_threads, run_bands, run_tasks
+from diorama import runtime
+from diorama.models.embedded import WEIGHTS
+from diorama.runtime import num_threads, open_session, run_bands, run_tasks
 
 
 def test_threads_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,3 +53,17 @@ def test_tasks_may_run_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_tasks([lambda f=f: nested(f) for f in range(4)]) == [
         [f, f + 1, f + 2] for f in range(4)
     ]
+
+
+def test_bytes_are_summed_slowly_only_where_the_processor_would_overflow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def options() -> str:
+        session = open_session(WEIGHTS)
+        return session.get_session_options().get_session_config_entry("session.x64quantprecision")
+
+    monkeypatch.setattr(runtime, "_sums_bytes", lambda: False)
+    assert options() == "1"
+    monkeypatch.setattr(runtime, "_sums_bytes", lambda: True)
+    with pytest.raises(RuntimeError):  # not set
+        options()

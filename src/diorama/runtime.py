@@ -103,8 +103,9 @@ def open_session(
     options = options or onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or num_threads()
     options.log_severity_level = 4  # what goes wrong is raised
-    # Else sums of 8-bit products overflow on x86 CPUs without VNNI.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if not _sums_bytes():
+        # Else sums of 8-bit products overflow; it makes them as slow as float32.
+        options.add_session_config_entry("session.x64quantprecision", "1")
     name = model.name if isinstance(model, Path) else "the model"
     source = model if isinstance(model, Path) else model.SerializeToString()
     try:
@@ -115,6 +116,15 @@ def open_session(
     if session.get_providers()[0] != provider:
         raise InputError(f"ONNX Runtime cannot use {provider} here")
     return session
+
+
+@cache
+def _sums_bytes() -> bool:
+    """Whether the processor sums products of bytes in 32 bits (VNNI); what is no x86 does."""
+    from llvmlite import binding
+
+    features = binding.get_host_cpu_features()
+    return not features.get("avx2") or any(features.get(f) for f in ("avx512vnni", "avxvnni"))
 
 
 @contextlib.contextmanager
