@@ -45,7 +45,7 @@ DETAIL_SIGMA_PX = 1.5
 """Of the blurs that tell fine detail from the rest, and gather it."""
 DETAIL_ROWS = 192
 """Rows whose detail is found as one; what reaches over from beside them is found twice."""
-EDGE_WEIGHT, JUMP_WEIGHT, OCCLUSION_WEIGHT = 0.6, 90.0, 80.0
+EDGE_WEIGHT, JUMP_WEIGHT, OCCLUSION_WEIGHT = 0.6, 90.0, 50.0
 """Of the image gradient (levels), of the jump of disparity (shares of its range) and of the
 excess of an occlusion edge's probability over `LIKELY` on a border: a certain edge parts regions
 however alike they are, and one that is not likely counts for nothing."""
