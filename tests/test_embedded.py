@@ -58,12 +58,12 @@ class TestWhatItGives:
 
         ours, theirs = EmbeddedDepth().estimate(demo), EmbeddedDepth().estimate(mirrored)
 
-        # Not to the last bit: in 8 bits a pixel's last bit may be a step.
+        # Not to the last bit: in 8 bits a pixel's last bit may be a step, and steps add up.
         span = np.ptp(ours.disparity)
-        np.testing.assert_allclose(theirs.disparity[:, ::-1], ours.disparity, atol=1e-2 * span)
+        assert np.abs(theirs.disparity[:, ::-1] - ours.disparity).mean() < 2e-3 * span
         assert ours.edges is not None
         assert theirs.edges is not None
-        np.testing.assert_allclose(theirs.edges[:, ::-1], ours.edges, atol=5e-2)
+        assert np.abs(theirs.edges[:, ::-1] - ours.edges).mean() < 5e-3
 
     def test_no_edge_of_its_claims_to_be_exact(self) -> None:
         depth = EmbeddedDepth().estimate(testing.two_cards().photo())
