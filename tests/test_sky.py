@@ -24,7 +24,7 @@ def nearer_below(rgb: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "color",
-    [(0.45, 0.65, 0.95), (0.93, 0.95, 0.97), (0.1, 0.12, 0.3), (0.03, 0.03, 0.04)],
+    [(0.45, 0.65, 0.95), (0.93, 0.95, 0.97), (0.1, 0.12, 0.3), (0.05, 0.06, 0.2)],
     ids=["blue", "overcast", "dusk", "night"],
 )
 def test_sky_is_found_to_the_pixel(color) -> None:
@@ -37,6 +37,12 @@ def test_sky_is_found_to_the_pixel(color) -> None:
     np.testing.assert_array_equal(sky[:99], 1)
     np.testing.assert_array_equal(sky[102:], 0)
     np.testing.assert_array_equal(rgb, kept)
+
+
+@pytest.mark.parametrize("color", [(0.03, 0.03, 0.035), (0.03, 0.04, 0.09)])
+def test_black_is_no_sky(color) -> None:
+    rgb = landscape(color)
+    assert find_sky(rgb, nearer_below(rgb)) is None
 
 
 def test_what_is_near_is_no_sky() -> None:

@@ -50,7 +50,7 @@ def _coarse(lab: Array, labels: Labels, disparity: Array) -> Alpha | None:
     """(h, w) float32, 1 in regions that are sky; None unless it is quite certain.
 
     A wall or a ceiling is rarely blue, and where it is pale it is hardly ever brighter than most of
-    what is below it; a backdrop goes down to the floor.
+    what is below it; a backdrop goes down to the floor. Black may be fur, or a room behind a flash.
     """
     flat, area = labels.ravel(), np.bincount(labels.ravel())
     luma = lab[..., 0].astype(np.float32)
@@ -66,7 +66,7 @@ def _coarse(lab: Array, labels: Labels, disparity: Array) -> Alpha | None:
     blue = smooth & (a < 136) & ((b < 119) | (brighter & (b < 124) & (level > 160)))
     glaring = (rough < 7) & brighter & (level > 235) & (a < 130) & (b < 130)
     pale = smooth & brighter & (level > 210) & (a < 130) & (b < 130)
-    night = smooth & (level < 40) & (b < 130) & (middle < 0.35)
+    night = smooth & (level < 40) & (b < 114) & (middle < 0.35)
     far, still_far = (depth <= limit for limit in np.quantile(disparity, (FARTHEST, STILL_FAR)))
     sky = (blue | glaring | pale | night) & still_far
     chosen = sky & far & (np.bincount(labels[0], minlength=len(area)) > 0.05 * labels.shape[1])
