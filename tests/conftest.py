@@ -11,6 +11,7 @@ from pathlib import Path
 
 import jaxtyping
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "diorama"
@@ -50,3 +51,12 @@ def shared_data() -> Path:
 def demo_photo() -> Path:
     """The photo the package ships."""
     return PACKAGE / "data" / "demo.jpg"
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory, demo_photo: Path) -> Path:
+    """A small file of the same, for commands to read."""
+    path = tmp_path_factory.mktemp("photos") / "cat.jpg"
+    with Image.open(demo_photo) as image:
+        image.resize((160, 120)).save(path, quality=95)
+    return path

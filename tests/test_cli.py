@@ -41,14 +41,6 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def photo(tmp_path_factory: pytest.TempPathFactory, demo_photo: Path) -> Path:
-    path = tmp_path_factory.mktemp("photos") / "cat.jpg"
-    with Image.open(demo_photo) as image:
-        image.resize((160, 120)).save(path, quality=95)
-    return path
-
-
-@pytest.fixture(scope="module")
 def made(photo: Path) -> tuple[Path, dict[str, Any]]:
     """The results of one run, and its report."""
     out = photo.parent / "out"

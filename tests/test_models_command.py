@@ -16,7 +16,6 @@ import pytest
 import torch
 from file_server import FileServer
 from official_weights import official_weights
-from PIL import Image
 
 from diorama import cli, registry
 from diorama.depth import DepthResult
@@ -54,14 +53,6 @@ def big_lama() -> bytes:
         archive.writestr("big-lama/config.yaml", "model: {}")
         archive.writestr("big-lama/models/best.ckpt", checkpoint.getvalue())
     return packed.getvalue()
-
-
-@pytest.fixture(scope="module")
-def photo(tmp_path_factory: pytest.TempPathFactory, demo_photo: Path) -> Path:
-    path = tmp_path_factory.mktemp("photos") / "cat.jpg"
-    with Image.open(demo_photo) as image:
-        image.resize((160, 120)).save(path, quality=95)
-    return path
 
 
 @pytest.fixture

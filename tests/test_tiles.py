@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diorama.tiles import CELL_PX, TILE_PX, cells_around, tiles_with
+from diorama.tiles import CELL_PX, TILE_PX, cells_around, distant_parts, tiles_with
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (TILE_PX, 40), (2 * TILE_PX + 7, 3 * TILE_PX - 1)])
@@ -47,3 +47,18 @@ def test_cells_hold_what_is_set_and_a_cell_around_it_and_each_once(shape: tuple[
     for row, column in zip(y // CELL_PX, x // CELL_PX, strict=True):
         near |= (np.abs(rows - row) <= 1) & (np.abs(columns - column) <= 1)
     assert (seen == near).all()
+
+
+def test_parts_far_from_each_other_are_told_apart_and_near_ones_are_not() -> None:
+    mask = np.zeros((100, 300), bool)
+    mask[10:14, 20:30] = mask[10:14, 34:40] = True  # nearer than a cell
+    mask[80:90, 250:260] = True
+    parts = distant_parts(mask, cell_px=32)
+    assert [len(place) for place, _, _ in parts] == [4 * 16, 100]
+    listed = np.argwhere(mask)
+    for place, rows, columns in parts:
+        np.testing.assert_array_equal(listed[place], np.stack([rows, columns], 1))
+
+
+def test_an_empty_mask_has_no_parts() -> None:
+    assert distant_parts(np.zeros((5, 7), bool), cell_px=32) == []

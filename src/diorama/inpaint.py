@@ -87,6 +87,14 @@ class FillTask:
     nothing and must not be looked at."""
 
 
+def check_task(task: FillTask) -> None:
+    """Raise `InputError` unless a task's arrays have their types and one size."""
+    shape = task.rgb.shape[:2]
+    check_array("rgb", task.rgb, dtype=np.float32, shape=(*shape, 3))
+    check_array("known", task.known, dtype=np.bool_, shape=shape)
+    check_array("hole", task.hole, dtype=np.bool_, shape=shape)
+
+
 @runtime_checkable
 class Inpainter(Protocol):
     """Anything that invents the colours of holes."""

@@ -67,6 +67,22 @@ def cells_around(mask: Mask) -> list[Box]:
     ]
 
 
+def distant_parts(mask: Mask, *, cell_px: int) -> list[tuple[Array, Array, Array]]:
+    """What is set in a mask, in parts that are about `cell_px` or more from each other.
+
+    Returns:
+        Of each part: (n,) which of the mask's set pixels it has, in row-major order; and their rows
+        and columns, (n,) each.
+    """
+    rows, columns = np.nonzero(mask)
+    cells = np.zeros(tuple(side // cell_px + 1 for side in mask.shape), np.uint8)
+    cells[rows // cell_px, columns // cell_px] = 1
+    count, parts = cv2.connectedComponents(cv2.dilate(cells, np.ones((3, 3), np.uint8)))
+    part = parts[rows // cell_px, columns // cell_px]
+    places = (np.flatnonzero(part == k) for k in range(1, count))
+    return [(place, rows[place], columns[place]) for place in places]
+
+
 def _held(mask: Mask, side_px: int) -> Array:
     """(rows, columns) bool: which squares of this side hold something of a mask."""
     if not mask.size:

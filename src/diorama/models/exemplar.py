@@ -22,9 +22,9 @@ from functools import partial
 import cv2
 import numpy as np
 
-from diorama.arrays import Array, Rgb, check_array
+from diorama.arrays import Array, Rgb
 from diorama.errors import InputError
-from diorama.inpaint import FillTask
+from diorama.inpaint import FillTask, check_task
 from diorama.kernels.harmonic import nearest_labels, solve_harmonic
 from diorama.kernels.patchmatch import (
     FRAME,
@@ -34,7 +34,7 @@ from diorama.kernels.patchmatch import (
     vote_patches,
 )
 from diorama.runtime import run_tasks
-from diorama.tiles import Tile, tiles_with
+from diorama.tiles import Tile, distant_parts, tiles_with
 
 CELL_PX = 32
 """Parts of a hole nearer than about this are filled together, farther ones on their own."""
@@ -153,17 +153,9 @@ class Exemplar:
 
     def _regions(self, task: FillTask, smooth: Array) -> list["_Region"]:
         """The hole in parts, each with the surroundings it may take from."""
-        rows, columns = np.nonzero(task.hole)
-        height, width = task.hole.shape
-        cells = np.zeros((height // CELL_PX + 1, width // CELL_PX + 1), np.uint8)
-        cells[rows // CELL_PX, columns // CELL_PX] = 1
-        count, parts = cv2.connectedComponents(cv2.dilate(cells, np.ones((3, 3), np.uint8)))
-        part = parts[rows // CELL_PX, columns // CELL_PX]
         margin = self.search_px + 2 * RADIUS
         regions = []
-        for k in range(1, count):
-            own = part == k
-            y, x = rows[own], columns[own]
+        for place, y, x in distant_parts(task.hole, cell_px=CELL_PX):
             box = np.s_[
                 max(0, int(y.min()) - margin) : int(y.max()) + 1 + margin,
                 max(0, int(x.min()) - margin) : int(x.max()) + 1 + margin,
@@ -171,7 +163,6 @@ class Exemplar:
             known = task.known[box]
             hole = np.zeros_like(known)
             hole[y - box[0].start, x - box[1].start] = True
-            place = np.flatnonzero(own)
             regions.append(_Region(box, known, hole, place, smooth[place]))
         return regions
 
@@ -363,10 +354,7 @@ class _Match:
 
 def _harmonic_fill(task: FillTask) -> Array:
     """(n, 3): the smoothest colours of the hole; mid-grey where nothing at all is known."""
-    shape = (*task.rgb.shape[:2], 3)
-    check_array("rgb", task.rgb, dtype=np.float32, shape=shape)
-    check_array("known", task.known, dtype=np.bool_, shape=shape[:2])
-    check_array("hole", task.hole, dtype=np.bool_, shape=shape[:2])
+    check_task(task)
     if not task.known.any():
         return np.full((np.count_nonzero(task.hole), 3), 0.5, np.float32)
     return solve_harmonic(task.rgb, task.known, task.hole, tolerance=TOLERANCE)

@@ -24,11 +24,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from diorama.arrays import Array, check_array
-from diorama.inpaint import FillTask
+from diorama.arrays import Array
+from diorama.inpaint import FillTask, check_task
 from diorama.models.exemplar import Exemplar
 from diorama.models.official import Device, Network, Precision, Run
 from diorama.runtime import run_tasks
+from diorama.tiles import distant_parts
 
 NETWORK = Network("LaMa", "diorama.models.nets.lama", channels=4, prefix="generator.")
 
@@ -126,20 +127,10 @@ class _Look:
 
 def _cuts(number: int, task: FillTask) -> list[_Cut]:
     """The hole in parts that are far from each other, each with its surroundings."""
-    shape = (*task.rgb.shape[:2], 3)
-    check_array("rgb", task.rgb, dtype=np.float32, shape=shape)
-    check_array("known", task.known, dtype=np.bool_, shape=shape[:2])
-    check_array("hole", task.hole, dtype=np.bool_, shape=shape[:2])
-    rows, columns = np.nonzero(task.hole)
+    check_task(task)
     height, width = task.hole.shape
-    cells = np.zeros((height // CELL_PX + 1, width // CELL_PX + 1), np.uint8)
-    cells[rows // CELL_PX, columns // CELL_PX] = 1
-    count, parts = cv2.connectedComponents(cv2.dilate(cells, np.ones((3, 3), np.uint8)))
-    part = parts[rows // CELL_PX, columns // CELL_PX]
     cuts = []
-    for k in range(1, count):
-        place = np.flatnonzero(part == k)
-        y, x = rows[place], columns[place]
+    for place, y, x in distant_parts(task.hole, cell_px=CELL_PX):
         box = _span(y, height), _span(x, width)
         hole = np.zeros(task.hole[box].shape, bool)
         hole[y - box[0].start, x - box[1].start] = True
