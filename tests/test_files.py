@@ -199,6 +199,28 @@ class TestScratch:
         # A folder that each found made by another may stay, but nothing in it.
         assert [path for path in tmp_path.rglob("*") if path.name not in ("new", "deep")] == []
 
+    def test_a_folder_that_goes_just_after_it_was_found(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = tmp_path / "new"
+        folder.mkdir()
+        mkdir = os.mkdir
+        found = 0
+
+        def goes_after(path: str | Path, *args: int) -> None:
+            nonlocal found
+            try:
+                mkdir(path, *args)
+            except FileExistsError:
+                found += 1
+                folder.rmdir()
+                raise
+
+        monkeypatch.setattr(os, "mkdir", goes_after)
+        write_file(folder / "result", "x")
+        assert found == 1
+        assert (folder / "result").read_text() == "x"
+
 
 class TestUninterrupted:
     def test_a_signal_waits_for_the_end_of_the_block(self) -> None:

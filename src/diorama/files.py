@@ -27,7 +27,7 @@ LOCK_SECONDS = 60.0
 """Age from which a scratch folder that nobody has locked is abandoned, even where some process has
 its maker's number: makers lock theirs at once."""
 
-_ATTEMPTS = 5  # at making a folder that another process keeps removing because it is empty
+_ATTEMPTS = 50  # at making a folder that others keep removing because it is empty
 _live: set[Path] = set()  # scratch folders of this process
 
 
@@ -195,7 +195,8 @@ def _make(scratch: Path) -> None:
         try:
             scratch.parent.mkdir(parents=True, exist_ok=True)
             scratch.mkdir(mode=0o700)
-        except FileNotFoundError:
+        except (FileNotFoundError, FileExistsError):
+            # The second too: `mkdir` says so of a folder that went just after it found it there.
             if attempt == _ATTEMPTS - 1:
                 raise
         else:
