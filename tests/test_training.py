@@ -5,13 +5,16 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+import cv2
 import numpy as np
 import pytest
 
+from diorama.arrays import Array
+from training.batches import EVERYTHING, overlay
 from training.scenes import meshes
 from training.scenes.meshes import transform
 from training.scenes.raster import Eye, Kernels, draw
-from training.scenes.sample import make_sample, occlusion_edges
+from training.scenes.sample import DISPARITY, PERSON, make_sample, occlusion_edges
 from training.scenes.textures import Textures, make_textures
 from training.scenes.world import Light, Material, Sky, World
 from training.scenes.worlds import make_view
@@ -154,6 +157,70 @@ def run(module: str, *args: object) -> None:
 
 
 @pytest.mark.slow
+def scene_of(disparity: Array, photo: float, solid: Array | None = None) -> dict[str, Array]:
+    """A sample as batches have it: `solid` is a thing with edges."""
+    shape = disparity.shape
+    edges = np.zeros(shape, np.float32)
+    if solid is not None:
+        edges = cv2.morphologyEx(solid.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3)))
+    return {
+        "photo": np.full((*shape, 3), photo, np.float32),
+        "disparity": disparity.astype(np.float32),
+        "normal": np.zeros((*shape, 3), np.float32),
+        "person": np.full(shape, photo, np.float32),
+        "edges": np.asarray(edges, np.float32),
+        "known": np.full(shape, EVERYTHING, np.uint8),
+    }
+
+
+class TestOverlay:
+    @pytest.mark.parametrize("seed", range(5))
+    def test_what_is_near_stands_before_all_that_it_hides(self, seed: int) -> None:
+        random = np.random.default_rng(seed)
+        back = scene_of(random.uniform(0.5, 2, (64, 96)), 0.0)
+        solid = np.zeros((64, 96), bool)
+        solid[20:50, 30:70] = True
+        front = scene_of(np.where(solid, 0.3, 0.1), 1.0, solid)
+        before = {name: values.copy() for name, values in back.items()}
+        found = overlay(random, back, front)
+        inner = np.zeros_like(solid)
+        inner[24:46, 34:66] = True
+        over = found["disparity"] != back["disparity"]
+        whole = cv2.erode(over.astype(np.uint8), np.ones((7, 7))) > 0
+        assert found["photo"][whole].min() > 0.99
+        assert found["person"][whole].min() > 0.99
+        assert (found["disparity"] >= back["disparity"]).all()
+        assert over[inner].mean() > 0.9  # it hides almost everything
+        away = ~solid
+        for name in ("disparity", "edges"):
+            np.testing.assert_array_equal(found[name][away & ~over], back[name][away & ~over])
+        assert found["photo"].min() >= 0
+        assert found["photo"].max() <= 1
+        rim = cv2.morphologyEx(over.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3))) > 0
+        assert found["edges"][rim].mean() > 0.5
+        assert all((back[name] == before[name]).all() for name in back)
+
+    def test_what_has_no_outline_stays_away(self) -> None:
+        random = np.random.default_rng(0)
+        back = scene_of(np.ones((64, 96)), 0.0)
+        slope = scene_of(np.linspace(1, 2, 64)[:, None] * np.ones(96), 1.0)
+        assert overlay(random, back, slope) is back
+        unknown = scene_of(np.ones((64, 96)), 1.0)
+        unknown["known"][:] = PERSON
+        assert overlay(random, back, unknown) is back
+
+    def test_before_what_is_unknown_only_the_thing_is_known(self) -> None:
+        random = np.random.default_rng(0)
+        back = scene_of(np.zeros((64, 96)), 0.0)
+        back["known"][:] = PERSON
+        solid = np.zeros((64, 96), bool)
+        solid[20:50, 30:70] = True
+        found = overlay(random, back, scene_of(np.where(solid, 0.3, 0.1), 1.0, solid))
+        known = (found["known"] & DISPARITY) > 0
+        assert known[24:46, 34:66].all()
+        assert not known[~solid].any()
+
+
 def test_training_goes_on_where_it_stopped(tmp_path: Path):
     torch = pytest.importorskip("torch")
     run("training.pool", "--out", tmp_path / "pool", "--count", 24, "--jobs", 2, "--rows", 64)

@@ -1,4 +1,4 @@
-"""Batches: crops of the pool's samples and of real pictures, mirrored and recoloured."""
+"""Batches: crops of the pool's samples and of real pictures, recoloured, one put before another."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,12 @@ from torch.utils.data import IterableDataset, get_worker_info
 from diorama.arrays import Array
 from training.pool import Pool, open_pool
 from training.real import RealDepth, read_folder
-from training.scenes.sample import DISPARITY, EDGES, NORMAL, PERSON
+from training.scenes.sample import DISPARITY, EDGE_RATIO, EDGES, NORMAL, PERSON
+
+EVERYTHING = DISPARITY | NORMAL | PERSON | EDGES
+
+
+_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class BatchConfig:
     """Pixels of a crop; its sides are multiples of 32."""
     real: float = 0.2
     """Share of measured pictures."""
+    overlaid: float = 0.4
+    """Share of crops before which stands what is near in a drawn one."""
     validation: int = 256
     """Samples at the pool's beginning that training never sees."""
 
@@ -64,7 +71,11 @@ class Batches(IterableDataset[dict[str, Tensor]]):
                     source = from_real(real[int(random.integers(len(real)))])
                 else:
                     source = from_pool(pool, int(random.choice(usable)))
-                samples.append(recolour(random, crop(random, source, shape)))
+                sample = crop(random, source, shape)
+                if random.random() < self.config.overlaid:
+                    front = from_pool(pool, int(random.choice(usable)))
+                    sample = overlay(random, sample, recolour(random, crop(random, front, shape)))
+                samples.append(recolour(random, sample))
             yield stack(samples)
 
 
@@ -122,6 +133,52 @@ def crop(
         out = {name: np.ascontiguousarray(values[:, ::-1]) for name, values in out.items()}
         out["normal"][..., 0] *= -1
     out["photo"] = out["photo"].astype(np.float32) / 255
+    return out
+
+
+def overlay(
+    random: np.random.Generator, back: dict[str, Array], front: dict[str, Array]
+) -> dict[str, Array]:
+    """`back` with what is near in `front` before it, at a depth that lets it be there.
+
+    Else what stands before a person, or is cut off by nothing but the frame, is hardly ever seen.
+    It is cut out at the disparity where the cut runs along occlusion edges most.
+    """
+    if (front["known"] & EVERYTHING != EVERYTHING).any():
+        return back
+    best, solid = 0.3, None
+    for share in random.permutation(np.linspace(0.3, 0.9, 7)):
+        near = front["disparity"] > np.quantile(front["disparity"], share)
+        outline = cv2.morphologyEx(near.astype(np.uint8), cv2.MORPH_GRADIENT, _CROSS) > 0
+        along = front["edges"][outline].mean() if outline.any() else 0
+        if along > best:
+            best, solid = along, near
+    if solid is None:
+        return back
+    # The outermost pixels have seen what was behind.
+    solid = cv2.erode(solid.astype(np.uint8), _CROSS) > 0
+    known = (back["known"] & DISPARITY) > 0
+    nearest = np.quantile(front["disparity"][solid], 0.02) if solid.any() else 0
+    if nearest <= 0:
+        return back
+    behind = back["disparity"][known & solid]
+    limit = np.quantile(behind, 0.95) * random.uniform(1.0, 1.6) if behind.size else nearest
+    disparity = front["disparity"] * max(float(limit / nearest), 1e-3)
+    solid &= ~known | (disparity > back["disparity"])
+    alpha = cv2.GaussianBlur(solid.astype(np.float32), (0, 0), random.uniform(0.3, 0.8))
+    out = {}
+    for name, values in back.items():
+        over = disparity if name == "disparity" else front[name]
+        soft = name in ("photo", "person")
+        share = alpha if soft else solid
+        share = share[..., None] if values.ndim == 3 else share
+        out[name] = (1 - share) * values + share * over if soft else np.where(share, over, values)
+    # Where the cut is a step, both its sides are an edge; where it touches what is there, neither.
+    outline = cv2.morphologyEx(solid.astype(np.uint8), cv2.MORPH_GRADIENT, _CROSS) > 0
+    d = out["disparity"]
+    step = cv2.dilate(d, _CROSS) > EDGE_RATIO * cv2.erode(d, _CROSS)
+    out["edges"] = np.where(outline, step, out["edges"]).astype(np.float32)
+    out["known"] = np.where(outline & ~known, out["known"] & ~np.uint8(EDGES), out["known"])
     return out
 
 
