@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from diorama.arrays import Array
-from training.batches import EVERYTHING, overlay
+from training.batches import EVERYTHING, overlay, recolour
 from training.scenes import meshes
 from training.scenes.meshes import transform
 from training.scenes.raster import Eye, Kernels, draw
@@ -196,6 +196,7 @@ class TestOverlay:
             np.testing.assert_array_equal(found[name][away & ~over], back[name][away & ~over])
         assert found["photo"].min() >= 0
         assert found["photo"].max() <= 1
+        assert np.isfinite(recolour(random, found)["photo"]).all()
         rim = cv2.morphologyEx(over.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3))) > 0
         assert found["edges"][rim].mean() > 0.5
         assert all((back[name] == before[name]).all() for name in back)

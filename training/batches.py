@@ -166,6 +166,7 @@ def overlay(
     disparity = front["disparity"] * max(float(limit / nearest), 1e-3)
     solid &= ~known | (disparity > back["disparity"])
     alpha = cv2.GaussianBlur(solid.astype(np.float32), (0, 0), random.uniform(0.3, 0.8))
+    alpha = np.clip(alpha, 0, 1)  # it sums to a little over 1, and no photo may be below 0
     out = {}
     for name, values in back.items():
         over = disparity if name == "disparity" else front[name]
