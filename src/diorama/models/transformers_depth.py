@@ -11,17 +11,14 @@ network says is one of three things:
   photo's width, c; with a horizontal field of view a it is ``2 tan(a / 2) c``. The photo tells a,
   or else the network, which guesses it.
 
-transformers is under Apache-2.0. The user fetches the weights, each under its own licence: DPT and
-Depth Anything V2 small Apache-2.0, ZoeDepth MIT, Depth Anything V2 base and large CC-BY-NC-4.0,
-Depth Pro Apple's for research.
+The user fetches the weights, each under its own licence: DPT and Depth Anything V2 small
+Apache-2.0, ZoeDepth MIT, Depth Anything V2 base and large CC-BY-NC-4.0, Depth Pro Apple's for
+research.
 """
 
-import contextlib
 import functools
-import json
 import logging
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,9 +28,17 @@ import numpy as np
 
 from diorama.arrays import Array, Rgb, check_rgb
 from diorama.depth import DepthResult
-from diorama.errors import InputError, MissingExtraError
+from diorama.errors import InputError
 from diorama.models.mirrored import agreement
 from diorama.models.official import Device, Precision, is_reduced, place_of
+from diorama.models.pretrained import (
+    Stamp,
+    load_network,
+    not_a_number,
+    read_json,
+    stamp,
+    triple,
+)
 from diorama.models.sky import find_sky
 from diorama.photo import Photo
 
@@ -41,6 +46,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
+
+KIND = "a depth model"
+"""What messages ask for."""
 
 NEAREST_M = 0.01
 """Depth nearer than this counts as this: a network may say 0, and no photo is of that."""
@@ -148,13 +156,10 @@ class TransformersDepth:
             MissingExtraError: transformers is not installed.
         """
         check_rgb(photo.rgb)
-        model = _opened(self.weights, _stamp(self.weights), self.device, self.precision)
+        model = _opened(self.weights, stamp(self.weights, KIND), self.device, self.precision)
         ahead, mirrored, guess_deg = model.look(photo.rgb)
         if not np.isfinite([ahead.sum(), mirrored.sum(), guess_deg or 0]).all():
-            reason = "what it sees is not a number"
-            if model.missing:
-                reason = f"{len(model.missing)} weights are missing, such as {model.missing[0]}"
-            raise InputError(f"{self.weights} is damaged or another model's: {reason}")
+            raise not_a_number(self.weights, model.missing)
         fov_deg = photo.camera.fov_deg
         if guess_deg is not None and not photo.tells_fov:
             fov_deg = guess_deg
@@ -184,7 +189,7 @@ class _Model:
     place: str
     reduced: bool
     """Whether it computes in bfloat16."""
-    missing: Sequence[str]
+    missing: list[str]
     """Its parameters that the weights lack; they are not numbers."""
 
     @property
@@ -286,7 +291,7 @@ def read_preparation(folder: Path, model_type: str) -> Preparation:
     path = folder / "preprocessor_config.json"
     if not path.is_file():
         return usual
-    settings = _read_json(path)
+    settings = read_json(path, KIND)
     try:
         for step in ("do_resize", "do_rescale", "do_normalize"):
             if not settings.get(step, True):
@@ -304,8 +309,8 @@ def read_preparation(folder: Path, model_type: str) -> Preparation:
             keeps_aspect=bool(settings.get("keep_aspect_ratio", usual.keeps_aspect)),
             mode=usual.mode if resample is None else modes[resample],
             pads=usual.pads and bool(settings.get("do_pad", True)),
-            mean=_triple(settings.get("image_mean", usual.mean)),
-            deviation=_triple(settings.get("image_std", usual.deviation)),
+            mean=triple(settings.get("image_mean", usual.mean)),
+            deviation=triple(settings.get("image_std", usual.deviation)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} asks for what is not known here: {error!r}") from error
@@ -317,31 +322,11 @@ def _positive(value: Any) -> int:
     return value
 
 
-def _triple(values: Any) -> tuple[float, ...]:
-    numbers = tuple(float(value) for value in values)
-    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
-        raise ValueError(f"{values!r} where three colour channels should be")
-    return numbers
-
-
-def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Names, sizes and dates of a folder's files: another model if any of them is another."""
-    if not folder.is_dir():
-        there = "a file, not a folder" if folder.exists() else "not there"
-        raise InputError(
-            f"{folder} is {there}: pass the folder of a depth model, with its config.json"
-        )
-    files = [(path.name, path.stat()) for path in sorted(folder.iterdir()) if path.is_file()]
-    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in files)
-
-
 @functools.lru_cache(maxsize=1)
-def _opened(
-    folder: Path, stamp: tuple[tuple[str, int, int], ...], device: Device, precision: Precision
-) -> _Model:
+def _opened(folder: Path, files: Stamp, device: Device, precision: Precision) -> _Model:
     """The model of a folder; the last one is kept."""
-    del stamp
-    config = _read_json(folder / "config.json")
+    del files
+    config = read_json(folder / "config.json", KIND)
     model_type = config.get("model_type")
     if model_type not in FAMILIES:
         known = ", ".join(family.title for family in FAMILIES.values())
@@ -353,8 +338,8 @@ def _opened(
     preparation = read_preparation(folder, model_type)
     place = place_of(family.title, device)
     reduced = is_reduced(precision, place)
-    network, missing = _load(folder, family)
-    network.eval().to(place)
+    network, missing = load_network(folder, family.network, family.title)
+    network.to(place)
     if reduced:
         _keep_heads_precise(network, place)
     says = "affine"
@@ -363,33 +348,6 @@ def _opened(
     elif model_type == "zoedepth" or config.get("depth_estimation_type") == "metric":
         says = "depth"
     return _Model(family.title, network, preparation, says, place, reduced, missing)
-
-
-def _load(folder: Path, family: _Family) -> "tuple[nn.Module, list[str]]":
-    """The network, and its parameters that the folder lacks.
-
-    Those are NaN: official weights lack some that are never used, such as the residual layer of
-    DPT's first fusion; any other shows in what the network says.
-    """
-    try:
-        import torch
-        import transformers
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(family.title, "models") from error
-    try:
-        with _quietly():
-            network, report = getattr(transformers, family.network).from_pretrained(
-                folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
-            )
-    except Exception as error:  # a dozen classes of three libraries without another common base
-        reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
-        raise InputError(f"{folder} lacks files or is damaged: {reason}") from error
-    missing = []
-    for name, parameter in network.named_parameters():
-        if name in report["missing_keys"]:
-            parameter.detach().fill_(math.nan)
-            missing.append(name)
-    return network, missing
 
 
 def _keep_heads_precise(network: Any, place: str) -> None:
@@ -411,33 +369,3 @@ def _keep_heads_precise(network: Any, place: str) -> None:
     for name in ("head", "relative_head", "metric_head"):
         if (head := getattr(network, name, None)) is not None:
             head.forward = in_float32(head.forward)
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Without the progress bars and reports that transformers writes to stderr as it loads."""
-    from transformers.utils import logging as their
-
-    level, bars = their.get_verbosity(), their.is_progress_bar_enabled()
-    their.set_verbosity(logging.CRITICAL)
-    their.disable_progress_bar()
-    try:
-        yield
-    finally:
-        their.set_verbosity(level)
-        if bars:
-            their.enable_progress_bar()
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{path} is missing: pass the folder of a depth model, as the hub has it"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} is no model's: it holds {type(content).__name__}")
-    return content
