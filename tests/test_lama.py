@@ -10,7 +10,7 @@ from official_weights import official_weights
 
 from diorama.errors import InputError
 from diorama.inpaint import FillTask
-from diorama.models import lama
+from diorama.models import cuts, lama
 from diorama.models.exemplar import Exemplar
 from diorama.models.lama import Lama
 from diorama.models.nets import lama as nets
@@ -150,23 +150,8 @@ class TestSmallHoles:
         (fill,) = inpainter.inpaint([task], seed=0)
         np.testing.assert_allclose(fill, told[task.hole], atol=2e-6)
 
-    def test_distant_holes_are_cut_out_each_with_its_surroundings(self) -> None:
-        hole = np.zeros((400, 1000), bool)
-        hole[100:120, 200:230] = hole[300:310, 990:] = True
-        near, far = lama._cuts(0, FillTask(np.zeros((400, 1000, 3), np.float32), ~hole, hole))
-        assert (near.hole.shape, far.hole.shape) == ((256, 256), (256, 256))
-        assert near.hole.sum() + far.hole.sum() == hole.sum()
-        rows, columns = np.nonzero(near.hole)
-        assert min(rows.min(), 255 - rows.max()) >= lama.CONTEXT_PX
-        assert min(columns.min(), 255 - columns.max()) >= lama.CONTEXT_PX
-        flat = np.zeros(hole.sum(), bool)
-        flat[near.place] = True
-        expected = np.zeros_like(hole)
-        expected[100:120, 200:230] = True
-        np.testing.assert_array_equal(flat, expected[hole])
-
     def test_cuts_of_one_size_run_together(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(lama, "BATCH_PX", 2 * 64 * 128)
+        monkeypatch.setattr(cuts, "BATCH_PX", 2 * 64 * 128)
         shapes = []
 
         def run(x: np.ndarray) -> np.ndarray:
