@@ -117,9 +117,10 @@ class TestOnnx:
         assert done.stdout.strip() == "(1, 3, 64, 64)", done.stderr
 
     def test_its_precision_and_place_are_its_own(self, onnx_file: Path) -> None:
-        with pytest.raises(InputError, match="runs on the CPU as it is"):
+        assert NETWORK.open(onnx_file).runs_as == "cpu fp32"
+        with pytest.raises(InputError, match=r"best\.onnx is in fp32: pass that or auto"):
             NETWORK.open(onnx_file, precision="bf16")
-        with pytest.raises(InputError, match="runs on the CPU as it is"):
+        with pytest.raises(InputError, match=r"cannot run on cuda: this ONNX Runtime has cpu; on"):
             NETWORK.open(onnx_file, device="cuda")
 
     def test_another_network_s_is_refused(self, onnx_file: Path) -> None:

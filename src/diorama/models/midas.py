@@ -17,11 +17,14 @@ from diorama.arrays import Array, Rgb, check_rgb
 from diorama.depth import DepthResult
 from diorama.errors import InputError
 from diorama.models.mirrored import agreement
-from diorama.models.official import Device, Network, Precision
+from diorama.models.official import Network, Opened, Precision
 from diorama.models.sky import find_sky
 from diorama.photo import Photo
+from diorama.runtime import Device
 
-NETWORK = Network("MiDaS v2.1 small", "diorama.models.nets.midas_small", channels=3)
+NETWORK = Network(
+    "MiDaS v2.1 small", "diorama.models.nets.midas_small", channels=3, bears_bf16=False
+)
 
 SIDE_PX = 256
 """The long side of what the network sees."""
@@ -37,9 +40,9 @@ class Midas:
     weights: Path
     """midas_v21_small_256.pt, or the .onnx file converted from it."""
     device: Device = "auto"
-    """Where the network runs."""
-    precision: Precision = "fp32"
-    """Of its arithmetic: bf16 costs accuracy (50 dB) and gains little where so little is done."""
+    """Where the network runs; a checkpoint on the CPU or by CUDA."""
+    precision: Precision = "auto"
+    """Of its arithmetic; auto is fp32: bf16 costs accuracy (50 dB), and gains little here."""
 
     def estimate(self, photo: Photo) -> DepthResult:
         """Return disparity, affine, with its confidence and the sky, at the photo's size.
@@ -49,7 +52,7 @@ class Midas:
             MissingExtraError: the weights need torch, which is not installed.
         """
         check_rgb(photo.rgb)
-        run = NETWORK.open(self.weights, device=self.device, precision=self.precision)
+        run = self._open()
         seen = as_seen(photo.rgb)
         looks = np.stack([seen, seen[:, ::-1]]).transpose(0, 3, 1, 2)  # (2, 3, h, w)
         ahead, mirrored = run(np.ascontiguousarray(looks))[:, 0]
@@ -64,6 +67,14 @@ class Midas:
             confidence=cv2.resize(confidence, (width, height), interpolation=cv2.INTER_LINEAR),
             sky=find_sky(photo.rgb, disparity),
         )
+
+    @property
+    def runs_as(self) -> str:
+        """Where and in what the network runs here."""
+        return self._open().runs_as
+
+    def _open(self) -> Opened:
+        return NETWORK.open(self.weights, device=self.device, precision=self.precision)
 
 
 def size_seen(width: int, height: int) -> tuple[int, int]:

@@ -4,36 +4,70 @@ A checkpoint runs by torch, the .onnx file that ``diorama models convert`` makes
 Runtime; which of them is faster where, `benchmarks/networks.py` tells.
 """
 
-import functools
 import importlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from diorama import runtime
 from diorama.arrays import Array
 from diorama.errors import InputError, MissingExtraError
-from diorama.runtime import num_threads, open_session
+from diorama.runtime import device_of, kept, num_threads, open_network, precision_of
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
+
+logger = logging.getLogger(__name__)
 
 Device = Literal[
     "auto",  # the GPU if there is one that torch can use
     "cpu",
     "cuda",
 ]
+"""Where torch runs a network."""
 
 Precision = Literal[
     "auto",  # bf16 where the hardware has it
     "fp32",
     "bf16",
+    "fp16",
 ]
+"""Of torch's arithmetic; fp16 is for GPUs that are too old for bf16."""
 
 Run = Callable[[Array], Array]
 """(B, C, H, W) float32 to the same kind."""
+
+FULL = "allocate memory", "out of memory"
+"""What libraries without an error of their own for it say where memory runs out."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A network that runs: a `Run` that makes do with little memory."""
+
+    run: Run
+    title: str
+    device: str
+    """Where it runs."""
+    precision: str
+    """Of its arithmetic."""
+
+    @property
+    def runs_as(self) -> str:
+        """Such as "cuda bf16"."""
+        return f"{self.device} {self.precision}"
+
+    def __call__(self, x: Array) -> Array:
+        """(B, C, H, W) float32 to the same kind, in parts where the whole does not fit."""
+        (found,) = run_in_parts(
+            lambda part: (self.run(part),), x, title=self.title, device=self.device
+        )
+        return found
 
 
 @dataclass(frozen=True)
@@ -48,12 +82,16 @@ class Network:
     """Of its input."""
     prefix: str = ""
     """What the names of its weights begin with, if a checkpoint holds others', too."""
+    bears_bf16: bool = True
+    """Whether "auto" may be bf16, which changes what it says too little to be seen."""
 
-    def open(self, weights: Path, *, device: Device = "auto", precision: Precision = "fp32") -> Run:
+    def open(
+        self, weights: Path, *, device: runtime.Device = "auto", precision: Precision = "auto"
+    ) -> Opened:
         """The network as a function; the last two opened are kept.
 
         Args:
-            weights: a checkpoint, or an .onnx file, which runs on the CPU as it is.
+            weights: a checkpoint; or an .onnx file, whose precision is its own.
             device: where it runs.
             precision: of its arithmetic; input and output are float32.
 
@@ -65,12 +103,12 @@ class Network:
             raise InputError(f"{weights} is not there: pass a file of weights of {self.title}")
         return _opened(self, weights, weights.stat().st_mtime_ns, device, precision)
 
-    def prepared(self, weights: Path, *, reduced: bool = False) -> "nn.Module":
+    def prepared(self, weights: Path, *, precision: str = "fp32") -> "nn.Module":
         """The network with the weights of a checkpoint, on the CPU; see `open`.
 
         Args:
             weights: the checkpoint.
-            reduced: compute in bfloat16 what bears it.
+            precision: fp32, or what to compute in where the network bears it.
         """
         from diorama.weights import read_state_dict
 
@@ -87,38 +125,57 @@ class Network:
             network = module.load_official(network, state)
         except InputError as error:
             raise InputError(f"{weights} is not {self.title}: {error}") from error
-        return module.prepare(network, torch.bfloat16 if reduced else torch.float32)
+        return module.prepare(network, torch_dtype(precision))
 
 
-@functools.lru_cache(maxsize=2)
+@kept(2)
 def _opened(
-    network: Network, weights: Path, changed_ns: int, device: Device, precision: Precision
-) -> Run:
+    network: Network,
+    weights: Path,
+    changed_ns: int,
+    device: runtime.Device,
+    precision: Precision,
+) -> Opened:
     """See `Network.open`; a file that was changed is another one."""
     del changed_ns
     if weights.suffix.lower() == ".onnx":
-        if device == "cuda" or precision == "bf16":
-            raise InputError(f"{weights} runs on the CPU as it is: pass a checkpoint for {device}")
-        return _run_by_onnx(network, weights)
-    return _run_by_torch(network, weights, device, precision)
+        return _open_by_onnx(network, weights, device, precision)
+    if device not in get_args(Device):
+        raise InputError(
+            f"{network.title} cannot run on {device} from a checkpoint, but on cpu and cuda: pass "
+            "one of these, or the .onnx file that `diorama models convert` makes"
+        )
+    return _open_by_torch(network, weights, device, precision)  # pyright: ignore[reportArgumentType]
 
 
-def _run_by_onnx(network: Network, weights: Path) -> Run:
-    session = open_session(weights)
+def _open_by_onnx(
+    network: Network, weights: Path, device: runtime.Device, precision: Precision
+) -> Opened:
+    session = open_network(weights, device)
     inputs = session.get_inputs()
     if [i.shape[1:2] for i in inputs] != [[network.channels]]:
         raise InputError(f"{weights} is not {network.title}: its input is {inputs[0].shape}")
+    own = precision_of(session)
+    if precision not in ("auto", own):
+        raise InputError(f"{weights} is in {own}: pass that or auto, or a checkpoint")
     name = inputs[0].name
-    return lambda x: np.asarray(session.run(None, {name: x})[0])
+    return Opened(
+        lambda x: np.asarray(session.run(None, {name: x})[0]),
+        network.title,
+        device_of(session),
+        own,
+    )
 
 
-def _run_by_torch(network: Network, weights: Path, device: Device, precision: Precision) -> Run:
+def _open_by_torch(network: Network, weights: Path, device: Device, precision: Precision) -> Opened:
     try:
         import torch
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"a checkpoint of {network.title}", "models") from error
     place = place_of(network.title, device)
-    prepared = network.prepared(weights, reduced=is_reduced(precision, place))
+    usual = "auto" if network.bears_bf16 else "fp32"
+    chosen = arithmetic(usual if precision == "auto" else precision, place)
+    prepared = network.prepared(weights, precision=chosen)
     # The stubs of `Module.to` lack this argument.
     prepared.to(place, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
@@ -127,7 +184,65 @@ def _run_by_torch(network: Network, weights: Path, device: Device, precision: Pr
             tensor = torch.from_numpy(x).to(place).to(memory_format=torch.channels_last)
             return prepared(tensor).cpu().numpy()
 
-    return run
+    return Opened(run, network.title, place, chosen)
+
+
+def run_in_parts(
+    run: Callable[[Any], tuple[Array, ...]], batch: Any, *, title: str, device: str
+) -> tuple[Array, ...]:
+    """Run a batch at once, or where memory is too small in parts, which is logged in one line.
+
+    Args:
+        run: arrays whose first axis is the batch's; called with parts of the batch.
+        batch: an array or tensor.
+        title: names the network in messages.
+        device: where it runs.
+
+    Returns:
+        The arrays, as if all had been run at once.
+
+    Raises:
+        InputError: if not even one fits.
+    """
+    most = len(batch)
+    while True:
+        reason = None
+        try:
+            parts = [run(batch[at : at + most]) for at in range(0, len(batch), most)]
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = error if most == 1 else None
+        else:
+            break
+        # Here, where the error's frames hold no tensors any more.
+        if reason is not None:
+            rather = "" if device == "cpu" else "pass --device cpu, or "
+            raise InputError(
+                f"{title} does not fit into the memory of {device}: {rather}choose a smaller model"
+            ) from reason
+        most = (most + 1) // 2
+        _empty_caches()
+    if most < len(batch):
+        logger.warning(
+            "%s: out of memory on %s, so %d at a time instead of %d",
+            *(title, device, most, len(batch)),
+        )
+    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error of torch or ONNX Runtime means that there is not enough memory."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in FULL)
+    )
+
+
+def _empty_caches() -> None:
+    import torch
+
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def place_of(title: str, device: Device) -> Literal["cpu", "cuda"]:
@@ -141,12 +256,28 @@ def place_of(title: str, device: Device) -> Literal["cpu", "cuda"]:
     return "cuda" if device != "cpu" and there else "cpu"
 
 
-def is_reduced(precision: Precision, place: str) -> bool:
-    """Whether to compute in bfloat16, which is slower than float32 where hardware lacks it."""
+def arithmetic(precision: Precision, place: str) -> Literal["fp32", "bf16", "fp16"]:
+    """What to compute in by torch; "auto" is bf16, but where hardware lacks it and it is slower."""
+    if precision != "auto":
+        return precision
+    return "bf16" if _has_bfloat16(place) else "fp32"
+
+
+def torch_dtype(precision: str) -> "torch.dtype":
+    """The type of torch's numbers."""
     import torch
 
-    if precision != "auto":
-        return precision == "bf16"
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def is_reduced(precision: Precision, place: str) -> bool:
+    """Whether to compute in fewer bits than float32 has."""
+    return arithmetic(precision, place) != "fp32"
+
+
+def _has_bfloat16(place: str) -> bool:
+    import torch
+
     if place == "cuda":
         return torch.cuda.is_bf16_supported()
     questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
