@@ -358,6 +358,55 @@ class TestTheHub:
         assert told == [("a", 4, 10), ("a", 10, 10)]
 
 
+class TestALora:
+    """Weights of two sources that are pulled as one."""
+
+    def made(self, kind: str, server: FileServer) -> Weights:
+        lora = Weights("lora", "owner/model", (WeightFile("sub/config.json", size=2),))
+        if kind == "web":
+            lora = Weights("lora", f"{server.url}/sub", (WeightFile("config.json", size=2),))
+        return Weights("base", "owner/model", (WeightFile("model.pt", size=5),), lora=lora)
+
+    @pytest.mark.parametrize("kind", ["web", "hub"])
+    def test_it_comes_and_goes_with_them(self, kind: str, server: FileServer, folder: Path) -> None:
+        both = self.made(kind, server)
+        assert both.lora is not None
+        assert both.size == 7
+        assert not is_pulled(both)
+        assert pull(both) == locate(both)
+        assert locate(both).read_bytes() == DATA["model.pt"]
+        assert locate(both.lora).read_bytes() == b"{}"
+        assert is_pulled(both)
+        assert find_problem(both) is None
+        name = both.lora.files[0].name
+        assert hashes(both) == {"model.pt": sha256(DATA["model.pt"]), name: sha256(b"{}")}
+        assert remove(both)
+        assert contents(folder) == []
+        assert not remove(both)
+
+    @pytest.mark.parametrize("kind", ["web", "hub"])
+    def test_the_one_that_is_damaged_is_fetched_alone(self, kind: str, server: FileServer) -> None:
+        both = self.made(kind, server)
+        assert both.lora is not None
+        pull(both)
+        locate(both.lora).write_bytes(b"[]")
+        problem = find_problem(both)
+        assert problem is not None
+        assert "config.json is damaged" in problem
+        assert find_problem(Weights(both.name, both.source, both.files)) is None
+        server.requests.clear()
+        pull(both)
+        assert find_problem(both) is None
+        assert server.requests
+        assert all("config.json" in path for _, path, _ in server.requests)
+
+    def test_without_it_they_are_not_pulled(self, server: FileServer) -> None:
+        both = self.made("hub", server)
+        pull(Weights(both.name, both.source, both.files))
+        assert not is_pulled(both)
+        assert find_problem(both) == "its weights are not here"
+
+
 class TestFolders:
     def test_a_chosen_folder_stands_for_all(self, folder: Path) -> None:
         assert weights.hub_folder() == folder / "hub"

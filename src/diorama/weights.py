@@ -67,6 +67,9 @@ class Weights:
     """A model is given the path of its only file, or of the folder in which they all lie."""
     revision: str | None = None
     """A repository's commit; None: what main is at the first pull, which is recorded."""
+    lora: "Weights | None" = None
+    """The only file of a LoRA for them, from another source: it is pulled, held to its hash and
+    removed with them, and a model is given its path as well."""
 
     @property
     def is_on_hub(self) -> bool:
@@ -74,9 +77,14 @@ class Weights:
         return "://" not in self.source
 
     @property
+    def parts(self) -> "tuple[Weights, ...]":
+        """What comes from one source each: themselves, and the LoRA if there is one."""
+        return (self,) if self.lora is None else (self, self.lora)
+
+    @property
     def size(self) -> int | None:
         """Bytes of all files, if they are known."""
-        sizes = [file.size for file in self.files]
+        sizes = [file.size for part in self.parts for file in part.files]
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
 
@@ -95,12 +103,12 @@ def hub_folder() -> Path:
 
 def is_pulled(weights: Weights) -> bool:
     """Whether they were pulled, as they are asked for now."""
-    return _record(weights) is not None
+    return all(_record(part) is not None for part in weights.parts)
 
 
 def hashes(weights: Weights) -> dict[str, str]:
     """The recorded SHA-256 of each file, in hexadecimal; empty if they were not pulled."""
-    return _record(weights) or {}
+    return {name: h for part in weights.parts for name, h in (_record(part) or {}).items()}
 
 
 def find_problem(weights: Weights) -> str | None:
@@ -108,21 +116,7 @@ def find_problem(weights: Weights) -> str | None:
 
     Every file is held to its recorded hash, once in the life of a process unless it changes.
     """
-    record = _record(weights)
-    if record is None:
-        return "its weights are not here"
-    for name, recorded in record.items():
-        path = _folder(weights) / name
-        try:
-            stat = path.stat()
-            found = _hash_of(path, stat.st_size, stat.st_mtime_ns)
-        except FileNotFoundError:
-            return f"{path} is missing"
-        except OSError as error:
-            return f"{path} cannot be read ({error.strerror})"
-        if found != recorded:
-            return f"{path} is damaged or another file: its hash is not the recorded one"
-    return None
+    return next(filter(None, map(_problem_of, weights.parts)), None)
 
 
 def locate(weights: Weights) -> Path:
@@ -148,7 +142,9 @@ def pull(weights: Weights, *, progress: Progress = lambda name, done, total: Non
         OutputError: if one cannot be written.
         MissingExtraError: if the hub's client is not installed.
     """
-    if find_problem(weights) is None:
+    if weights.lora is not None:
+        pull(weights.lora, progress=progress)
+    if _problem_of(weights) is None:
         return locate(weights)
     fetched = _pull_from_hub if weights.is_on_hub else _pull_from_web
     revision = fetched(weights, progress)
@@ -166,10 +162,11 @@ def remove(weights: Weights) -> bool:
     """
     from diorama.hub import discard
 
+    lora_was_here = weights.lora is not None and remove(weights.lora)
     folder = own_folder() / weights.name
     paths = [_folder(weights) / file.name for file in weights.files]
     present = [path for path in paths if path.exists()]
-    found = bool(present) or folder.exists()
+    found = bool(present) or folder.exists() or lora_was_here
     try:
         for path in present:
             discard(path)
@@ -207,6 +204,25 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, "Tensor"]:
             return _read(file, path)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _problem_of(weights: Weights) -> str | None:
+    """See `find_problem`; the LoRA does not count."""
+    record = _record(weights)
+    if record is None:
+        return "its weights are not here"
+    for name, recorded in record.items():
+        path = _folder(weights) / name
+        try:
+            stat = path.stat()
+            found = _hash_of(path, stat.st_size, stat.st_mtime_ns)
+        except FileNotFoundError:
+            return f"{path} is missing"
+        except OSError as error:
+            return f"{path} cannot be read ({error.strerror})"
+        if found != recorded:
+            return f"{path} is damaged or another file: its hash is not the recorded one"
+    return None
 
 
 def _models_dir() -> str | None:
@@ -282,7 +298,7 @@ def _hash_of(path: Path, size: int, mtime_ns: int) -> str:
 
 def _expected(weights: Weights, file: WeightFile) -> str | None:
     """The hash a file must have: the entry's, else what an earlier pull recorded."""
-    return file.sha256 or hashes(weights).get(file.name)
+    return file.sha256 or (_record(weights) or {}).get(file.name)
 
 
 def _pull_from_web(weights: Weights, progress: Progress) -> None:
