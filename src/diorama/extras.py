@@ -8,6 +8,7 @@ from diorama.errors import MissingExtraError
 
 EXTRAS = {
     "convert": "onnx",
+    "diffusion": "diffusers",
     "exr": "OpenEXR",
     "gpu": "triton",
     "heic": "pillow_heif",
