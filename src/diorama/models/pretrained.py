@@ -4,12 +4,13 @@ What is in such a folder is read, never fetched. transformers is under Apache-2.
 """
 
 import contextlib
+import importlib
 import json
 import logging
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from diorama.errors import InputError, MissingExtraError
 
@@ -59,7 +60,9 @@ def triple(values: Any) -> tuple[float, ...]:
     return numbers
 
 
-def load_network(folder: Path, network: str, title: str) -> "tuple[nn.Module, list[str]]":
+def load_network(
+    folder: Path, network: str, title: str, *, variant: str | None = None
+) -> "tuple[nn.Module, list[str]]":
     """The network, in float32 on the CPU, and its parameters that the folder lacks.
 
     Those are NaN: official weights lack some that are never used, such as the residual layer of
@@ -69,6 +72,7 @@ def load_network(folder: Path, network: str, title: str) -> "tuple[nn.Module, li
         folder: with config.json and the weights.
         network: the class of transformers.
         title: as messages call it.
+        variant: what the weights' name has before its suffix, such as "fp16".
 
     Raises:
         InputError: if the folder lacks files or is damaged.
@@ -80,9 +84,13 @@ def load_network(folder: Path, network: str, title: str) -> "tuple[nn.Module, li
     except ModuleNotFoundError as error:
         raise MissingExtraError(title, "models") from error
     try:
-        with _quietly():
+        with quietly("transformers"):
             loaded, report = getattr(transformers, network).from_pretrained(
-                folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+                folder,
+                dtype=torch.float32,
+                variant=variant,
+                local_files_only=True,
+                output_loading_info=True,
             )
     except Exception as error:  # a dozen classes of three libraries without another common base
         reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
@@ -104,10 +112,9 @@ def not_a_number(folder: Path, missing: list[str]) -> InputError:
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Without the progress bars and reports that transformers writes to stderr as it loads."""
-    from transformers.utils import logging as their
-
+def quietly(library: Literal["diffusers", "transformers"]) -> Iterator[None]:
+    """Without the progress bars and reports that a library writes to stderr as it loads."""
+    their = importlib.import_module(f"{library}.utils.logging")
     level, bars = their.get_verbosity(), their.is_progress_bar_enabled()
     their.set_verbosity(logging.CRITICAL)
     their.disable_progress_bar()
