@@ -1,5 +1,6 @@
 """MiDaS as a depth estimator: the official pre-processing, and what becomes of its answer."""
 
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from diorama.models import midas
 from diorama.models.conversion import convert
 from diorama.models.midas import Midas
 from diorama.models.nets import midas_small
+from diorama.models.official import Precision
 from diorama.photo import Photo, load_photo
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -129,6 +131,39 @@ class TestEstimate:
     def test_odd_photos_are_seen_too(self, weights: Path, shape: tuple[int, int]) -> None:
         rgb = np.random.default_rng(0).random((*shape, 3), np.float32)
         assert Midas(weights).estimate(photo_of(rgb)).disparity.shape == shape
+
+    def test_where_memory_is_short_it_looks_once_at_a_time(
+        self,
+        weights: Path,
+        demo: Photo,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        prepare, both = midas_small.prepare, Midas(weights).estimate(demo)
+
+        def check(module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+            if len(args[0]) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+        def cramped(net: midas_small.MidasSmall, dtype: torch.dtype) -> torch.nn.Module:
+            module = prepare(net, dtype)
+            module.register_forward_pre_hook(check)
+            return module
+
+        monkeypatch.setattr(midas_small, "prepare", cramped)
+        single = Midas(shutil.copy(weights, tmp_path / "short.pt")).estimate(demo)
+        tolerance = 2e-4 * both.disparity.max()
+        np.testing.assert_allclose(single.disparity, both.disparity, atol=tolerance)
+        assert [r.getMessage().partition(" on ")[0] for r in caplog.records] == [
+            "MiDaS v2.1 small: out of memory"
+        ]
+
+    @pytest.mark.parametrize("precision", ["auto", "fp32", "bf16", "fp16"])
+    def test_it_says_how_it_runs(self, weights: Path, precision: Precision) -> None:
+        place = "cuda" if torch.cuda.is_available() else "cpu"
+        exactly = "fp32" if precision == "auto" else precision
+        assert Midas(weights, precision=precision).runs_as == f"{place} {exactly}"
 
     def test_weights_that_are_not_numbers_are_refused(self, tmp_path: Path, state: dict) -> None:
         path = tmp_path / "nan.pt"

@@ -15,7 +15,7 @@ from diorama.errors import InputError
 from diorama.models.conversion import convert
 from diorama.models.lama import NETWORK
 from diorama.models.nets import lama
-from diorama.models.official import Network
+from diorama.models.official import Network, Precision, run_in_parts
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +55,13 @@ def test_a_checkpoint_says_what_its_network_does(checkpoint: Path, state: dict) 
     np.testing.assert_allclose(found, expected, atol=2e-6, rtol=0)
 
 
-def test_fewer_bits_change_little(checkpoint: Path) -> None:
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_fewer_bits_change_little(checkpoint: Path, precision: Precision) -> None:
     x = pictures(1, 64, 64)
-    exact, reduced = (NETWORK.open(checkpoint, precision=p)(x) for p in ("fp32", "bf16"))
+    opened = NETWORK.open(checkpoint, precision=precision)
+    assert opened.runs_as == f"{'cuda' if torch.cuda.is_available() else 'cpu'} {precision}"
+    exact, reduced = NETWORK.open(checkpoint, precision="fp32")(x), opened(x)
+    assert reduced.dtype == np.float32
     assert 0 < np.sqrt(np.square(exact - reduced).mean()) < 10 ** (-45 / 20)
 
 
@@ -94,6 +98,91 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path, state: dict) -> None:
     before = NETWORK.open(path, precision="fp32")(x)
     torch.save(official_weights(lama.build(ngf=8, n_blocks=1), 0.5), path)
     assert np.abs(NETWORK.open(path, precision="fp32")(x) - before).max() > 1e-3
+
+
+class TestMemory:
+    """Networks that have room for so many pictures at a time, and no more."""
+
+    @pytest.fixture
+    def room(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checkpoint: Path) -> "Room":
+        found = Room(shutil.copy(checkpoint, tmp_path / "best.ckpt"))
+        prepare = lama.prepare
+
+        def cramped(net: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
+            module = prepare(net, dtype)
+            module.register_forward_pre_hook(found.check)
+            return module
+
+        monkeypatch.setattr(lama, "prepare", cramped)
+        return found
+
+    def test_what_does_not_fit_runs_in_parts(
+        self, room: "Room", caplog: pytest.LogCaptureFixture
+    ) -> None:
+        x, run = pictures(5, 64, 64), NETWORK.open(room.weights, precision="fp32")
+        expected = run(x)
+        assert caplog.records == []
+        room.most = 2
+        np.testing.assert_allclose(run(x), expected, atol=1e-5)
+        place = "cuda" if torch.cuda.is_available() else "cpu"
+        assert [record.getMessage() for record in caplog.records] == [
+            f"LaMa: out of memory on {place}, so 2 at a time instead of 5"
+        ]
+        assert room.seen == [5, 5, 3, 2, 2, 1]
+
+    def test_what_does_not_fit_at_all_is_one_line(self, room: "Room") -> None:
+        room.most = 0
+        with pytest.raises(InputError, match=r"LaMa does not fit into the memory of .*smaller"):
+            NETWORK.open(room.weights)(pictures(2, 64, 64))
+
+    def test_a_gpu_that_is_too_small_has_a_cpu_beside_it(self) -> None:
+        def run(part: np.ndarray) -> tuple[np.ndarray, ...]:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+        with pytest.raises(InputError, match="memory of cuda: pass --device cpu, or choose"):
+            run_in_parts(run, pictures(2, 8, 8), title="LaMa", device="cuda")
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            MemoryError(),
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8"),
+            Exception("[ONNXRuntimeError] : 6 : Failed to allocate memory for requested buffer"),
+        ],
+    )
+    def test_other_libraries_say_it_in_other_words(self, error: Exception) -> None:
+        failures = [error]
+
+        def run(part: np.ndarray) -> tuple[np.ndarray, ...]:
+            if failures:
+                raise failures.pop()
+            return (part, part[:, 0])
+
+        x = pictures(3, 8, 8)
+        whole, first = run_in_parts(run, x, title="LaMa", device="cpu")
+        np.testing.assert_array_equal(whole, x)
+        np.testing.assert_array_equal(first, x[:, 0])
+
+    def test_other_errors_stay_what_they_are(self) -> None:
+        def run(part: np.ndarray) -> tuple[np.ndarray, ...]:
+            raise RuntimeError("shapes differ")
+
+        with pytest.raises(RuntimeError, match="shapes differ"):
+            run_in_parts(run, pictures(2, 8, 8), title="LaMa", device="cpu")
+
+
+class Room:
+    """For so many pictures at a time, in a network's first step."""
+
+    def __init__(self, weights: str | Path) -> None:
+        self.weights = Path(weights)
+        self.most = 100
+        self.seen: list[int] = []
+
+    def check(self, module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        self.seen.append(len(args[0]))
+        if len(args[0]) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
 
 @pytest.mark.slow  # exporting is
@@ -147,6 +236,10 @@ class TestWrongFiles:
         with pytest.raises(InputError, match="short") as refused:
             NETWORK.open(path)
         assert "\n" not in str(refused.value)
+
+    def test_a_device_that_is_for_other_files(self, checkpoint: Path) -> None:
+        with pytest.raises(InputError, match=r"LaMa cannot run on openvino from a checkpoint, but"):
+            NETWORK.open(checkpoint, device="openvino")
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
     def test_a_device_that_is_not_there(self, checkpoint: Path) -> None:

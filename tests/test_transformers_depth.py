@@ -25,6 +25,7 @@ from diorama.camera import Camera
 from diorama.config import SceneConfig
 from diorama.errors import InputError, MissingExtraError
 from diorama.models import transformers_depth
+from diorama.models.official import Precision
 from diorama.models.transformers_depth import Preparation, TransformersDepth, prepared
 from diorama.photo import Photo, load_photo
 from diorama.pipeline import photo_to_scene
@@ -307,19 +308,20 @@ class TestEstimate:
         rgb = np.random.default_rng(0).random((*shape, 3), np.float32)
         assert TransformersDepth(folders[name]).estimate(photo_of(rgb)).disparity.shape == shape
 
+    @pytest.mark.parametrize("precision", ["bf16", "fp16"])
     @pytest.mark.parametrize("name", tiny.MODELS)
     def test_reduced_precision_says_nearly_the_same(
-        self, folders: dict[str, Path], demo: Photo, name: str
+        self, folders: dict[str, Path], demo: Photo, name: str, precision: Precision
     ) -> None:
-        exact, reduced = (
-            TransformersDepth(folders[name], device="cpu", precision=precision).estimate(demo)
-            for precision in ("fp32", "bf16")
-        )
+        exact = TransformersDepth(folders[name], device="cpu", precision="fp32").estimate(demo)
+        model = TransformersDepth(folders[name], device="cpu", precision=precision)
+        reduced = model.estimate(demo)
+        assert model.runs_as == f"cpu {precision}"
         assert reduced.disparity.dtype == np.float32
         spread = np.ptp(exact.disparity)
         error = np.sqrt(np.square(reduced.disparity - exact.disparity).mean()) / spread
         assert 0 < error < 0.06  # of random weights
-        # The last layers are exact: no steps of 1/256.
+        # The last layers are exact: no steps of 1/128.
         assert len(np.unique(reduced.disparity)) > 0.2 * reduced.disparity.size
 
     def test_nothing_asks_the_network_or_writes_to_the_terminal(
@@ -357,7 +359,7 @@ class TestEstimate:
         monkeypatch.setattr(network, "forward", short)
         with caplog.at_level(logging.WARNING):
             single = TransformersDepth(folders["dpt-large"]).estimate(demo)
-        assert "one look at a time" in caplog.text
+        assert "DPT: out of memory on cpu, so 1 at a time instead of 2" in caplog.text
         np.testing.assert_allclose(single.disparity, both.disparity, atol=1e-5)
 
         room = 0

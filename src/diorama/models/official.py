@@ -233,9 +233,7 @@ def run_in_parts(
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an error of torch or ONNX Runtime means that there is not enough memory."""
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in FULL)
-    )
+    return isinstance(error, MemoryError) or any(words in str(error) for words in FULL)
 
 
 def _empty_caches() -> None:

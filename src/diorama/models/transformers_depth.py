@@ -16,8 +16,6 @@ Apache-2.0, ZoeDepth MIT, Depth Anything V2 base and large CC-BY-NC-4.0, Depth P
 research.
 """
 
-import functools
-import logging
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +28,14 @@ from diorama.arrays import Array, Rgb, check_rgb
 from diorama.depth import DepthResult
 from diorama.errors import InputError
 from diorama.models.mirrored import agreement
-from diorama.models.official import Device, Precision, is_reduced, place_of
+from diorama.models.official import (
+    Device,
+    Precision,
+    arithmetic,
+    place_of,
+    run_in_parts,
+    torch_dtype,
+)
 from diorama.models.pretrained import (
     Stamp,
     load_network,
@@ -41,11 +46,10 @@ from diorama.models.pretrained import (
 )
 from diorama.models.sky import find_sky
 from diorama.photo import Photo
+from diorama.runtime import kept
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-logger = logging.getLogger(__name__)
 
 KIND = "a depth model"
 """What messages ask for."""
@@ -156,7 +160,7 @@ class TransformersDepth:
             MissingExtraError: transformers is not installed.
         """
         check_rgb(photo.rgb)
-        model = _opened(self.weights, stamp(self.weights, KIND), self.device, self.precision)
+        model = self._open()
         ahead, mirrored, guess_deg = model.look(photo.rgb)
         if not np.isfinite([ahead.sum(), mirrored.sum(), guess_deg or 0]).all():
             raise not_a_number(self.weights, model.missing)
@@ -176,6 +180,15 @@ class TransformersDepth:
             fov_deg=guess_deg,
         )
 
+    @property
+    def runs_as(self) -> str:
+        """Where and in what the network runs here."""
+        model = self._open()
+        return f"{model.place} {model.precision}"
+
+    def _open(self) -> "_Model":
+        return _opened(self.weights, stamp(self.weights, KIND), self.device, self.precision)
+
 
 @dataclass(frozen=True)
 class _Model:
@@ -187,8 +200,8 @@ class _Model:
     says: Literal["affine", "depth", "canonical"]
     """What its output is: the module's three kinds."""
     place: str
-    reduced: bool
-    """Whether it computes in bfloat16."""
+    precision: Literal["fp32", "bf16", "fp16"]
+    """What it computes in."""
     missing: list[str]
     """Its parameters that the weights lack; they are not numbers."""
 
@@ -206,35 +219,20 @@ class _Model:
         with torch.inference_mode():
             seen = prepared(rgb, self.preparation, self.place)
             looks = torch.cat([seen, seen.flip(-1)])
-            try:
-                found, fov = self._run(looks)
-            except torch.OutOfMemoryError:
-                logger.warning("%s: out of memory, so one look at a time", self.title)
-                found, fov = self._one_by_one(looks)
+            found, fovs = run_in_parts(self._run, looks, title=self.title, device=self.place)
         ahead, mirrored = found
-        return ahead, mirrored[:, ::-1], fov
+        return ahead, mirrored[:, ::-1], float(fovs[0]) if fovs.size else None
 
-    def _one_by_one(self, looks: "Tensor") -> tuple[Array, float | None]:
+    def _run(self, looks: "Tensor") -> tuple[Array, Array]:
+        """(B, h, w) float32; and (B,), the fields of view, or (0,) if it does not guess any."""
         import torch
 
-        try:
-            (ahead, fov), (mirrored, _) = (self._run(look[None]) for look in looks)
-        except torch.OutOfMemoryError as error:
-            raise InputError(
-                f"{self.title} does not fit into the memory of {self.place}: pass cpu, or choose "
-                "a smaller model"
-            ) from error
-        return np.concatenate([ahead, mirrored]), fov
-
-    def _run(self, looks: "Tensor") -> tuple[Array, float | None]:
-        """(B, h, w) float32, and the field of view of the first."""
-        import torch
-
-        with torch.autocast(self.place, torch.bfloat16, enabled=self.reduced):
+        reduced = self.precision != "fp32"
+        with torch.autocast(self.place, torch_dtype(self.precision), enabled=reduced):
             output = self.network(pixel_values=looks)
-        fov = getattr(output, "field_of_view", None)
-        found = output.predicted_depth.float().cpu().numpy()
-        return found, None if fov is None else float(fov.flatten()[0].clamp(*FOVS_DEG))
+        fovs = getattr(output, "field_of_view", None)
+        fovs = torch.zeros(0) if fovs is None else fovs.flatten().clamp(*FOVS_DEG)
+        return output.predicted_depth.float().cpu().numpy(), fovs.float().cpu().numpy()
 
     def to_disparity(self, found: Array, fov_deg: float) -> Array:
         """(h, w) float32, at least 0: the module's three kinds."""
@@ -322,7 +320,7 @@ def _positive(value: Any) -> int:
     return value
 
 
-@functools.lru_cache(maxsize=1)
+@kept(1)
 def _opened(folder: Path, files: Stamp, device: Device, precision: Precision) -> _Model:
     """The model of a folder; the last one is kept."""
     del files
@@ -337,21 +335,21 @@ def _opened(folder: Path, files: Stamp, device: Device, precision: Precision) ->
         raise InputError(f"{folder} is for another task than depth: it holds {', '.join(heads)}")
     preparation = read_preparation(folder, model_type)
     place = place_of(family.title, device)
-    reduced = is_reduced(precision, place)
+    chosen = arithmetic(precision, place)
     network, missing = load_network(folder, family.network, family.title)
     network.to(place)
-    if reduced:
+    if chosen != "fp32":
         _keep_heads_precise(network, place)
     says = "affine"
     if model_type == "depth_pro":
         says = "canonical"
     elif model_type == "zoedepth" or config.get("depth_estimation_type") == "metric":
         says = "depth"
-    return _Model(family.title, network, preparation, says, place, reduced, missing)
+    return _Model(family.title, network, preparation, says, place, chosen, missing)
 
 
 def _keep_heads_precise(network: Any, place: str) -> None:
-    """Let what turns features into depth compute in float32: bfloat16 has 256 steps an octave."""
+    """Let what turns features into depth compute in float32: bfloat16 has 128 steps an octave."""
     import torch
 
     def exact(value: Any) -> Any:
