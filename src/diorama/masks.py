@@ -1,5 +1,6 @@
-"""Masks: the photo as a full partition into regions."""
+"""Masks: the photo as a full partition into regions, and single things that somebody points at."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -8,6 +9,7 @@ import cv2
 import numpy as np
 
 from diorama.arrays import Alpha, Array, Disparity, Ids, Labels, Mask, check_array, check_labels
+from diorama.errors import InputError
 from diorama.photo import Photo
 
 
@@ -34,6 +36,72 @@ class Segmenter(Protocol):
         occlusion edge, if the estimator tells: hints where they help. Must not change its
         arguments and must be deterministic.
         """
+        ...
+
+
+Point = tuple[float, float]
+"""x to the right and y down, in pixels of `photo.rgb`, whose upper left corner is (0, 0)."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Where one thing is in a photo: points, a box, or both.
+
+    Raises:
+        InputError: if it tells nothing, is not finite, or its box has no area.
+    """
+
+    inside: tuple[Point, ...] = ()
+    """Points on the thing: those that SAM labels 1."""
+    outside: tuple[Point, ...] = ()
+    """Points beside it: those that SAM labels 0."""
+    box: tuple[float, float, float, float] | None = None
+    """Its left, top, right and bottom."""
+
+    def __post_init__(self) -> None:
+        if not self.inside and self.box is None:
+            raise InputError("a prompt needs a point on the thing, or a box around it")
+        values = [value for point in (*self.inside, *self.outside) for value in point]
+        if not all(map(math.isfinite, (*values, *(self.box or ())))):
+            raise InputError(f"a prompt must be finite, got {self}")
+        if self.box is not None:
+            left, top, right, bottom = self.box
+            if left >= right or top >= bottom:
+                raise InputError(f"a box is left, top, right, bottom, with an area, got {self.box}")
+
+
+@dataclass(frozen=True)
+class PromptedMask:
+    """The thing that a prompt is about."""
+
+    mask: Mask
+    """(H, W) bool; may be empty, and may come in parts."""
+    score: float
+    """How well the model thinks it fits: the intersection over union it expects, about 0..1."""
+
+
+@runtime_checkable
+class SeenPhoto(Protocol):
+    """A photo that a model has looked at once, which is the costly part."""
+
+    def masks(self, prompts: Sequence[Prompt]) -> list[PromptedMask]:
+        """Return the mask of each prompt, in their order.
+
+        Must be deterministic. Raises `InputError` where a point lies outside the photo.
+        """
+        ...
+
+
+@runtime_checkable
+class PromptedSegmenter(Protocol):
+    """Anything that finds what somebody points at.
+
+    What it saw of a photo is a value of its own, which an editor holds from click to click and a
+    tracker from prompt to prompt.
+    """
+
+    def look(self, photo: Photo) -> SeenPhoto:
+        """See a photo. Must not change it."""
         ...
 
 
@@ -97,23 +165,28 @@ def _parts(owner: Labels) -> Labels:
         count, found = cv2.connectedComponents(inside.astype(np.uint8), connectivity=4)
         parts[box][inside] = found[inside] - 1 + total
         total += count - 1
-    first = np.unique(parts, return_index=True)[1]
     rank = np.empty(total, np.int32)
-    rank[np.argsort(first)] = np.arange(total, dtype=np.int32)
+    rank[np.argsort(_firsts(parts, total))] = np.arange(total, dtype=np.int32)
     return rank[parts]
 
 
 def _boxes(owner: Labels) -> dict[int, tuple[slice, slice]]:
     """The bounding box of every label that occurs."""
-    spans: list[dict[int, slice]] = []
+    count = int(owner.max(initial=-1)) + 1
+    spans: list[list[slice]] = []
     for axis in (0, 1):
         # A label's first and last row (column) by its first and last place in reading order.
         lines = np.moveaxis(owner, axis, 0).reshape(owner.shape[axis], -1)
-        labels, first = np.unique(lines, return_index=True)
-        last = np.unique(lines[::-1], return_index=True)[1]
-        begins = first // lines.shape[1]
-        ends = lines.shape[0] - last // lines.shape[1]
-        spans.append(
-            {int(k): slice(int(b), int(e)) for k, b, e in zip(labels, begins, ends, strict=True)}
-        )
-    return {label: (rows, spans[1][label]) for label, rows in spans[0].items()}
+        begins = _firsts(lines, count) // lines.shape[1]
+        ends = len(lines) - _firsts(lines[::-1], count) // lines.shape[1]
+        spans.append([slice(int(b), int(e)) for b, e in zip(begins, ends, strict=True)])
+    boxes = enumerate(zip(*spans, strict=True))
+    return {label: (rows, columns) for label, (rows, columns) in boxes if rows.start >= 0}
+
+
+def _firsts(labels: Array, count: int) -> Array:
+    """(count,) int64: where each label first is in reading order; -1 where it is nowhere."""
+    firsts = np.full(count, -1, np.int64)
+    # Of values for one place the last remains.
+    firsts[labels.ravel()[::-1]] = np.arange(labels.size - 1, -1, -1)
+    return firsts
