@@ -115,6 +115,17 @@ def has_ended(pid: int) -> bool:
         return True
 
 
+def test_models_are_looked_at_before_any_photo(archive: Path, tmp_path: Path) -> None:
+    photos = find_photos([str(archive)])
+    for config, error in [
+        (SceneConfig(segmenter="embeded"), UnknownNameError),
+        (SceneConfig(depth="own", inpainter="nobody"), UnknownNameError),
+    ]:
+        with pytest.raises(error):
+            convert_photos(photos, tmp_path / "out", config=config)
+    assert not (tmp_path / "out").exists()
+
+
 def scratch(folder: Path) -> list[Path]:
     walk = os.walk(folder)  # which minds no folder that vanishes meanwhile
     return [Path(top) / n for top, names, _ in walk for n in names if n.startswith(".diorama-")]

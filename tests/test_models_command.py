@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -163,6 +164,61 @@ def test_a_scene_by_a_model_that_was_pulled(
     assert "Samsung Research" in provenance["attributions"]["inpainter small-lama"]
     assert provenance["weights"]["inpainter small-lama"].startswith("big-lama.zip sha256:")
     assert provenance["config"]["commercial_only"] is True
+
+
+def test_where_and_in_what_a_model_runs(
+    server: FileServer,
+    told: Told,
+    photo: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(registry, "devices", lambda: ["cpu"])
+    registry._say_once.cache_clear()
+    told("models", "pull", "small-lama")
+    info = told("models", "info", "small-lama")[0]
+    assert "  device      cpu, cuda\n" in info
+    assert "  precision   fp32, bf16, fp16\n" in info
+    info = told("models", "info", "embedded")[0]
+    assert "  device      cpu\n  precision   int8\n" in info
+
+    args = ("photo", photo, "-o", tmp_path / "out", "--formats", "depth")
+    args = (*args, "--inpainter", "small-lama")
+    error = told.refused(*args, "--precision", "int8")
+    assert "inpainter 'small-lama' takes --precision fp32, bf16 or fp16, but not int8" in error
+    error = told.refused(*args, "--device", "openvino")
+    assert "inpainter 'small-lama' takes --device cpu or cuda, but not openvino" in error
+    assert not (tmp_path / "out").exists()
+
+    caplog.clear()
+    told(*args, "--precision", "bf16", "--device", "cpu", "--low-memory")
+    assert caplog.messages == [
+        "depth 'embedded' computes in int8 alone: --precision bf16 does not change it"
+    ]
+    provenance = open_scene(tmp_path / "out" / "cat.diorama").provenance
+    assert provenance["runs_as"] == {
+        "depth embedded": "cpu int8",
+        "inpainter small-lama": "cpu bf16",
+    }
+    assert provenance["config"]["low_memory"] is True
+
+
+def test_a_missing_model_is_one_line_for_any_number_of_photos(
+    server: FileServer, told: Told, photo: Path, tmp_path: Path
+) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    for name in "abc":
+        shutil.copy(photo, archive / f"{name}.jpg")
+    for jobs in (1, 2):
+        args = ("photo", archive, "-o", tmp_path / "out", "--jobs", jobs)
+        _, said = told(*args, "--inpainter", "small-lama", code=2)
+        assert said.splitlines() == [
+            "error: inpainter 'small-lama': its weights are not here; `diorama models pull "
+            "small-lama` gets them (Apache-2.0), --inpainter embedded works without"
+        ]
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_licence_that_forbids_commercial_use(

@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +18,10 @@ from diorama.config import SceneConfig
 from diorama.depth import DepthResult
 from diorama.errors import InputError, UnknownNameError
 from diorama.matting import composite
+from diorama.models import embedded
 from diorama.mpi import build_mpi, render_mpi
 from diorama.pipeline import STAGES, photo_to_scene
+from diorama.runtime import release_networks
 from diorama.scene import Scene
 
 DEMO = Path(__file__).parents[1] / "src" / "diorama" / "data" / "demo.jpg"
@@ -116,6 +119,36 @@ def test_what_made_a_scene_is_written_down(demo_scene: Scene) -> None:
     assert provenance["weights"] == {"depth embedded": f"embedded.onnx sha256:{weights[:16]}"}
     assert provenance["config"]["seed"] == 0
     assert provenance["reports"]["layers"]["num_layers"] == len(demo_scene.layers)
+
+
+def test_so_is_how_networks_ran(demo_scene: Scene) -> None:
+    assert demo_scene.provenance["runs_as"] == {"depth embedded": "cpu int8"}
+    config = demo_scene.provenance["config"]
+    assert (config["device"], config["precision"], config["low_memory"]) == ("auto", "auto", False)
+    scene = testing.two_cards(160, 120)
+    given = photo_to_scene(scene.photo().texture, depth=DepthResult(scene.disparity(), "relative"))
+    assert given.provenance["runs_as"] == {}
+
+
+def test_where_memory_is_short_a_network_is_closed_when_its_stage_is_done() -> None:
+    open_now: dict[str, int] = {}
+
+    def look(stage: str) -> None:
+        open_now[stage] = embedded._session.cache_info().currsize
+
+    config = replace(SMALL, max_size=160)
+    release_networks()
+    kept = photo_to_scene(DEMO, config=config, progress=look)
+    assert [open_now[stage] for stage in STAGES] == [0, 0, 1, 1, 1, 1]
+
+    network = weakref.ref(embedded._session(embedded.WEIGHTS, "cpu"))
+    closed = photo_to_scene(DEMO, config=replace(config, low_memory=True), progress=look)
+    assert [open_now[stage] for stage in STAGES] == [1, 1, 0, 0, 0, 0]
+    assert network() is None
+
+    assert closed.provenance["runs_as"] == kept.provenance["runs_as"]
+    for a, b in zip(closed.layers, kept.layers, strict=True):
+        np.testing.assert_array_equal(a.rgba, b.rgba)
 
 
 def test_the_field_of_view_is_the_photos_or_else_the_estimators() -> None:

@@ -6,6 +6,7 @@ import importlib
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, get_args
 
 import pytest
 from file_server import FileServer
@@ -13,7 +14,10 @@ from file_server import FileServer
 from diorama import extras, registry
 from diorama.errors import InputError, MissingExtraError, UnknownNameError
 from diorama.registry import ModelEntry
+from diorama.runtime import Device, devices
 from diorama.weights import WeightFile, Weights, pull
+
+DEVICES, FP32 = get_args(Device), ("fp32",)
 
 
 @pytest.fixture
@@ -32,6 +36,15 @@ class Weighty:
 
     def __init__(self, weights: Path) -> None:
         self.text = weights.read_text()
+
+
+@dataclasses.dataclass(frozen=True)
+class Choosy:
+    """A model that can be told where and in what to compute."""
+
+    weights: Path
+    device: Device = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
 
 
 def weighty(server: FileServer, **changes: object) -> ModelEntry:
@@ -123,6 +136,83 @@ class TestWeights:
         monkeypatch.setitem(extras.EXTRAS, "models", "a_module_that_nobody_has")
         with pytest.raises(MissingExtraError, match=r"depth 'mine' needs .*diorama\[models\]"):
             registry.load("depth", "mine")
+
+
+@pytest.mark.usefixtures("scratch_registry")
+class TestSettings:
+    """`--device` and `--precision` on their way to a model."""
+
+    @pytest.fixture(autouse=True)
+    def nothing_said_yet(self) -> None:
+        registry._say_once.cache_clear()
+
+    @pytest.fixture
+    def model(self, server: FileServer) -> ModelEntry:
+        model = weighty(server, target=f"{__name__}:Choosy")
+        registry.register(model)
+        assert model.weights is not None
+        pull(model.weights)
+        return model
+
+    def test_a_model_is_told_what_it_can_choose(self, model: ModelEntry) -> None:
+        built = registry.load("depth", "mine", device="cuda", precision="bf16")
+        assert (built.device, built.precision) == ("cuda", "bf16")
+        built = registry.load("depth", "mine")
+        assert (built.device, built.precision) == ("auto", "auto")
+
+    @pytest.mark.parametrize(
+        ("wanted", "message"),
+        [
+            ({"device": "openvino"}, "--device cpu or cuda, but not openvino: pass one of these"),
+            ({"precision": "int8"}, "--precision fp32 or bf16, but not int8: pass one of these"),
+        ],
+    )
+    def test_what_it_cannot_do_is_one_line_with_what_it_can(
+        self, model: ModelEntry, wanted: dict, message: str
+    ) -> None:
+        with pytest.raises(InputError, match=f"depth 'mine' takes {message}, or auto"):
+            registry.load("depth", "mine", **wanted)
+
+    def test_torch_runs_weights_that_are_not_onnx(self, model: ModelEntry) -> None:
+        assert registry.choices(model) == {"device": ("cpu", "cuda"), "precision": ("fp32", "bf16")}
+
+    def test_onnx_files_run_where_the_wheel_does(self, server: FileServer) -> None:
+        target = f"{__name__}:Choosy"
+        model = weighty(server, target=target, precision="fp32")
+        weights = Weights("mine", server.url, (WeightFile("a.onnx", size=5),))
+        found = registry.choices(dataclasses.replace(model, weights=weights))
+        assert found == {"device": tuple(d for d in DEVICES if d in devices()), "precision": FP32}
+
+    def test_one_without_a_choice_keeps_its_own_and_says_so_once(
+        self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(registry, "devices", lambda: ["cpu"])
+        for _ in range(2):
+            built = registry.load("depth", "embedded", device="cuda", precision="fp32")
+        assert built == registry.load("depth", "embedded", device="cpu", precision="int8")
+        assert [record.getMessage() for record in caplog.records] == [
+            "depth 'embedded' runs on cpu alone: --device cuda does not change it",
+            "depth 'embedded' computes in int8 alone: --precision fp32 does not change it",
+        ]
+
+    def test_one_that_takes_no_settings_says_so(
+        self, server: FileServer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        model = weighty(server)
+        registry.register(model)
+        assert model.weights is not None
+        pull(model.weights)
+        registry.load("depth", "mine", device="cpu")
+        assert caplog.messages == [
+            "depth 'mine' has no choice of device: --device cpu does not change it"
+        ]
+
+    @pytest.mark.parametrize("task", ["segmenter", "inpainter"])
+    def test_one_without_a_network_has_nothing_to_say(
+        self, task: registry.Task, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        registry.load(task, "embedded", device="cuda", precision="bf16")
+        assert caplog.records == []
 
 
 @pytest.mark.usefixtures("scratch_registry", "server")

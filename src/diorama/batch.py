@@ -101,9 +101,12 @@ def convert_photos(
         DioramaError: at once if a setting cannot be used or `out` cannot be written; from the
             generator if nothing can be written any more, or if processes cannot be started.
     """
+    from diorama.pipeline import check_models
+
     if jobs < 0:
         raise InputError(f"jobs must be 0 (as many as there are cores) or more, got {jobs}")
     todo = list(photos)
+    check_models(config)  # once, rather than an error for every photo
     recipe = _Recipe(Path(out), result_suffixes(formats), config, view_box)
     _check_writable(recipe.out)
     if manifest is not None:

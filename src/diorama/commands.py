@@ -589,7 +589,7 @@ def _state(entry: "ModelEntry") -> str:
 
 def _facts(entry: "ModelEntry") -> Iterator[tuple[str, str]]:
     """What there is to know of a model, in lines."""
-    from diorama import weights
+    from diorama import registry, weights
 
     yield "licence", entry.licence + ("" if entry.commercial else ", not for commercial use")
     if entry.attribution is not None:
@@ -604,6 +604,8 @@ def _facts(entry: "ModelEntry") -> Iterator[tuple[str, str]]:
         yield "source", f"{entry.weights.source}{revision}{size}"
         problem = weights.find_problem(entry.weights)
         yield "weights", problem or f"{weights.locate(entry.weights)}, {entry.fingerprint}"
+    for setting, choices in registry.choices(entry).items():
+        yield setting, ", ".join(choices)
     if entry.memory_mb is not None:
         yield "memory", f"about {entry.memory_mb} MB"
     yield "needs", f"diorama[{entry.extra}]" if entry.extra else "nothing more"

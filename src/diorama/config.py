@@ -12,6 +12,7 @@ from diorama.harmonise import HarmoniseConfig
 from diorama.inpaint import InpaintConfig
 from diorama.layers import LayersConfig
 from diorama.matting import MattingConfig
+from diorama.runtime import Device, Precision
 
 LARGEST = 1e12
 """Of any number in a config."""
@@ -36,6 +37,12 @@ class SceneConfig:
     """A segmenter's name."""
     inpainter: str = "embedded"
     """An inpainter's name."""
+    device: Device = "auto"
+    """Where networks run; auto: each where it is best, on a GPU if it is one for that."""
+    precision: Precision = "auto"
+    """Of networks' arithmetic; auto: as each is best."""
+    low_memory: bool = False
+    """Close a network when its stage is done: less memory, and the next photo opens it again."""
     commercial_only: bool = False
     """Refuse models whose licence forbids commercial use, even if it was accepted."""
     max_size: int = 1920

@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import os
 import platform
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -16,7 +16,7 @@ from diorama import registry
 from diorama.arrays import Array
 from diorama.camera import Camera, ViewBox
 from diorama.config import SceneConfig, config_from_dict
-from diorama.depth import DepthResult, canonical_disparity
+from diorama.depth import DepthEstimator, DepthResult, canonical_disparity
 from diorama.depth_files import DEPTH_SUFFIXES, read_depth
 from diorama.errors import InputError, UnknownNameError
 from diorama.harmonise import harmonise
@@ -26,6 +26,7 @@ from diorama.masks import Masks, Segmenter, set_apart
 from diorama.matting import reconcile
 from diorama.phone_depth import own_depth
 from diorama.photo import Photo, load_photo
+from diorama.runtime import release_networks
 from diorama.scene import Part, Scene
 from diorama.scene_file import read_scene
 
@@ -53,8 +54,8 @@ _DEPENDENT: dict[str, tuple[str, ...]] = {
 }
 """What is made anew when a part was edited."""
 
-_SETTINGS = ("seed", "commercial_only", "harmonise", "layers", "matting", "inpaint")
-"""Of `SceneConfig`: what making anew needs."""
+_SETTINGS = ("seed", "commercial_only", "precision", "harmonise", "layers", "matting", "inpaint")
+"""Of `SceneConfig`: what making anew needs; not the device, which another machine may not have."""
 
 
 def photo_to_scene(
@@ -94,6 +95,8 @@ def photo_to_scene(
 
     report("depth")
     estimate = models.depth(photo)
+    runs_as: dict[str, str] = {}
+    _close(runs_as, models.names, "depth", models.estimator, config)
     if config.fov_deg is None and estimate.fov_deg is not None and not photo.tells_fov:
         camera = Camera.from_fov(photo.camera.width, photo.camera.height, estimate.fov_deg)
         photo = replace(photo, camera=camera)
@@ -112,6 +115,7 @@ def photo_to_scene(
         provenance={
             "models": models.names,
             **models.facts,
+            "runs_as": runs_as,
             "config": dataclasses.asdict(config),
         },
         confidence=canonical.confidence,
@@ -125,6 +129,18 @@ def photo_to_scene(
         inpainter=models.inpainter,
         report=report,
     )
+
+
+def check_models(config: SceneConfig) -> None:
+    """Raise what `photo_to_scene` would raise about the models themselves, whatever the photo.
+
+    Raises:
+        UnknownNameError: if one is not registered.
+        InputError: if one was not pulled or is damaged, needs a licence to be accepted, or cannot
+            run as it is asked to.
+        MissingExtraError: if the extra of one is not installed.
+    """
+    _Models(config, None, None)
 
 
 def open_scene(
@@ -257,10 +273,13 @@ def _make(
     """Run those of the stages after depth that are asked for; layers and inpaint always are."""
     photo, masks, disparity = scene.photo, scene.masks, scene.disparity
     reports = dict(scene.provenance.get("reports", {}))
+    runs_as = dict(scene.provenance.get("runs_as", {}))
+    names = scene.provenance.get("models", {})
 
     if "masks" in stages and segmenter is not None:
         report("masks")
         masks = segmenter.segment(photo, scene.raw_disparity, scene.edges)
+        _close(runs_as, names, "segmenter", segmenter, config)
     if photo.nothing is not None:
         masks = set_apart(masks, photo.nothing)
 
@@ -299,6 +318,7 @@ def _make(
         seed=config.seed,
         overwrite=True,
     )
+    _close(runs_as, names, "inpainter", inpainter, config)
     opaque = None if photo.alpha is None else photo.alpha >= 1
     reconcile(photo.rgb, [(layer.rgba, layer.hole) for layer in layers], opaque=opaque)
 
@@ -312,7 +332,12 @@ def _make(
         masks=masks,
         disparity=disparity,
         layers=layers,
-        provenance={**scene.provenance, "versions": versions, "reports": reports},
+        provenance={
+            **scene.provenance,
+            "versions": versions,
+            "runs_as": runs_as,
+            "reports": reports,
+        },
     )
 
 
@@ -334,7 +359,26 @@ def _load(entry: registry.ModelEntry, config: SceneConfig) -> Any:
             f"{entry.task} {entry.name!r} is not for commercial use ({entry.licence}), and "
             f"--commercial-only was asked for: choose another, such as --{entry.task} embedded"
         )
-    return registry.load(entry.task, entry.name)
+    return registry.load(entry.task, entry.name, device=config.device, precision=config.precision)
+
+
+def _close(
+    runs_as: dict[str, str],
+    names: Mapping[str, str],
+    task: registry.Task,
+    model: object,
+    config: SceneConfig,
+) -> None:
+    """When a model is done: write down how its network ran, and close it if memory is short.
+
+    A model with a network says where and in what it runs as `runs_as`, such as "cuda bf16".
+    """
+    for key in [key for key in runs_as if key.startswith(f"{task} ")]:
+        del runs_as[key]
+    if (how := getattr(model, "runs_as", None)) is not None:
+        runs_as[f"{task} {names.get(task, 'embedded')}"] = how
+    if config.low_memory:
+        release_networks()
 
 
 def _note(provenance: dict[str, Any], entry: registry.ModelEntry) -> None:
@@ -364,12 +408,13 @@ class _Models:
         self._given = depth
         self._source = source
         self._config = config
+        self.estimator: DepthEstimator | None = None
         if depth is not None:
             self.names["depth"] = "given"
         elif self._is_file(config.depth):
             self.names["depth"] = Path(config.depth).name
         elif config.depth not in (AUTO, OWN):
-            self._estimator = self._load("depth", config.depth)
+            self.estimator = self._load("depth", config.depth)
         self.segmenter = self._load("segmenter", config.segmenter)
         self.inpainter = self._load("inpainter", config.inpainter)
 
@@ -394,8 +439,9 @@ class _Models:
                 raise InputError(
                     f"{photo.name} brings no depth of its own: choose another --depth, such as auto"
                 )
-            self._estimator = self._load("depth", "embedded")
-        return self._estimator.estimate(photo)
+            self.estimator = self._load("depth", "embedded")
+        assert self.estimator is not None
+        return self.estimator.estimate(photo)
 
     @staticmethod
     def _is_file(depth: str) -> bool:

@@ -4,18 +4,24 @@
 """
 
 import importlib
-from collections.abc import Iterable
+import inspect
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from diorama.errors import InputError, MissingExtraError, UnknownNameError
 from diorama.extras import EXTRAS, check_extra
 from diorama.files import file_hash
 from diorama.licences import accept, accepted
+from diorama.runtime import Device, Precision, devices
 from diorama.weights import WeightFile, Weights, find_problem, hashes, locate
 
 Task = Literal["depth", "segmenter", "inpainter"]
+
+logger = logging.getLogger(__name__)
 
 DATA = Path(__file__).parent / "data"
 """What comes with the package."""
@@ -48,6 +54,8 @@ class ModelEntry:
     """What `diorama models pull` fetches; None if there is nothing to fetch."""
     memory_mb: int | None = None
     """About what `diorama photo` holds at most with it, for a photo of 1920 pixels on the CPU."""
+    precision: Precision | None = None
+    """What its network computes in, if its file leaves no choice."""
 
     @property
     def fingerprint(self) -> str | None:
@@ -102,12 +110,20 @@ def find_all(name: str) -> list[ModelEntry]:
     return found
 
 
-def load(task: Task, name: str) -> Any:
+def load(task: Task, name: str, *, device: Device = "auto", precision: Precision = "auto") -> Any:
     """Build the model of this name; nothing is downloaded.
+
+    Args:
+        task: what it is for.
+        name: as it is registered.
+        device: where its network is to run; "auto" leaves that to the model.
+        precision: of its network's arithmetic; "auto" leaves that to the model. One that has no
+            choice keeps its own, which is logged; one without a network has none.
 
     Raises:
         UnknownNameError: if there is none.
-        InputError: if its weights are not here or damaged, or its licence was not accepted.
+        InputError: if its weights are not here or damaged, its licence was not accepted, or it
+            cannot run as it is asked to.
         MissingExtraError: if the extra it needs is not installed.
     """
     entry = find(task, name)
@@ -119,13 +135,33 @@ def load(task: Task, name: str) -> Any:
     check_accepted(entry)
     if entry.extra in EXTRAS:
         check_extra(entry.extra, f"{task} {name!r}")
-    module, _, attribute = entry.target.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)(**arguments)
+        arguments |= _settings(entry, {"device": device, "precision": precision})
+        return _target(entry)(**arguments)
     except ModuleNotFoundError as error:
         if entry.extra is None:
             raise
         raise MissingExtraError(f"{task} {name!r}", entry.extra) from error
+
+
+def choices(entry: ModelEntry) -> dict[str, tuple[str, ...]]:
+    """What "device" and "precision" may be for a model here; one that it does not take is left out.
+
+    Of devices those that ONNX Runtime or torch knows; whether there is such a GPU shows when the
+    model runs.
+    """
+    parameters = inspect.signature(_target(entry)).parameters
+    found = {}
+    for setting in ("device", "precision"):
+        if setting in parameters:
+            allowed = get_args(parameters[setting].annotation)
+            found[setting] = tuple(choice for choice in allowed if choice != "auto")
+    if "device" in found:
+        files = () if entry.weights is None else entry.weights.files
+        by_onnx = entry.packaged is not None or any(file.name.endswith(".onnx") for file in files)
+        able = devices() if by_onnx else ("cpu", "cuda")
+        found["device"] = tuple(device for device in found["device"] if device in able)
+    return found if entry.precision is None else {**found, "precision": (entry.precision,)}
 
 
 def check_accepted(entry: ModelEntry) -> None:
@@ -151,6 +187,44 @@ def accept_licences(names: Iterable[str]) -> None:
         if name not in asked:
             raise UnknownNameError("licence to accept", name, asked)
     accept(chosen)
+
+
+def _target(entry: ModelEntry) -> Callable[..., Any]:
+    module, _, attribute = entry.target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _settings(entry: ModelEntry, wanted: dict[str, str]) -> dict[str, str]:
+    """The arguments among `wanted` that a model takes.
+
+    Raises:
+        InputError: if it has another choice than what is wanted.
+    """
+    asked = {setting: value for setting, value in wanted.items() if value != "auto"}
+    if not asked:
+        return {}
+    known = choices(entry)
+    has_network = entry.weights is not None or entry.packaged is not None
+    taken = {}
+    for setting, value in asked.items():
+        allowed = known.get(setting, ())
+        if len(allowed) > 1 and value not in allowed:
+            raise InputError(
+                f"{entry.task} {entry.name!r} takes --{setting} {', '.join(allowed[:-1])} or "
+                f"{allowed[-1]}, but not {value}: pass one of these, or auto"
+            )
+        if len(allowed) > 1:
+            taken[setting] = value
+        elif has_network and value not in allowed:
+            way = {"device": "runs on", "precision": "computes in"}[setting]
+            own = f"{way} {allowed[0]} alone" if allowed else f"has no choice of {setting}"
+            _say_once(f"{entry.task} {entry.name!r} {own}: --{setting} {value} does not change it")
+    return taken
+
+
+@cache
+def _say_once(line: str) -> None:
+    logger.warning("%s", line)
 
 
 def _way_out(entry: ModelEntry) -> str:
@@ -238,6 +312,7 @@ for _entry in (
         "diorama.models.embedded:EmbeddedDepth",
         "Apache-2.0",
         packaged="embedded.onnx",
+        precision="int8",
     ),
     ModelEntry(
         "embedded",

@@ -15,13 +15,16 @@ far its looks disagree tells less, and adds nothing::
 
     confidence = 1 / (1 + (e / TYPICAL_ERROR)^2)
 
-Code and weights are ours (Apache-2.0); the weights come with the package. Any number of threads
-gives the same bytes.
+Code and weights are ours (Apache-2.0); the weights come with the package.
+
+It runs on the CPU unless another device is asked for: so any number of threads, and any wheel of
+ONNX Runtime, gives the same bytes. In 8 bits on 0.2 megapixels there is little that a GPU could
+save, and starting one takes longer.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +36,7 @@ from diorama.depth import DepthResult
 from diorama.errors import InputError
 from diorama.models.sky import find_sky
 from diorama.photo import Photo
-from diorama.runtime import open_session, run_tasks
+from diorama.runtime import Device, device_of, kept, open_network, precision_of, run_tasks
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -82,15 +85,17 @@ class EmbeddedDepth:
 
     weights: Path = WEIGHTS
     """The network's file."""
+    device: Device = "cpu"
+    """Where the network runs."""
 
     def estimate(self, photo: Photo) -> DepthResult:
         """Return all that the network sees, at the photo's size; disparity is affine.
 
         Raises:
-            InputError: if the weights are missing, damaged or another network's.
+            InputError: if the weights are missing, damaged or another network's, or the device is.
         """
         check_rgb(photo.rgb)
-        session = _session(self.weights)
+        session = _session(self.weights, self.device)
         rgb = photo.rgb
         height, width = rgb.shape[:2]
         pixels = height * width
@@ -103,7 +108,9 @@ class EmbeddedDepth:
             partial(_run, session, look, mirrored=True) for look in photos[: len(COARSE_PIXELS)]
         ]
         looks.sort(key=lambda look: -look.args[1].size)  # the longest first
-        found = run_tasks(looks)
+        # Other providers than the CPU's may bear no two runs at once.
+        one_by_one = device_of(session) != "cpu"
+        found = [look() for look in looks] if one_by_one else run_tasks(looks)
         if not all(np.isfinite(planes).all() for planes in found):
             raise InputError(f"{self.weights} is damaged: install diorama again")
         num_fine = len(sizes) - len(COARSE_PIXELS)
@@ -123,17 +130,25 @@ class EmbeddedDepth:
             sky=find_sky(rgb, disparity),
         )
 
+    @property
+    def runs_as(self) -> str:
+        """Where and in what the network runs here."""
+        session = _session(self.weights, self.device)
+        return f"{device_of(session)} {precision_of(session)}"
 
-@cache
-def _session(weights: Path) -> "InferenceSession":
-    """The loaded network, once in a process: loading takes longer than seeing.
+
+@kept(2)
+def _session(weights: Path, device: Device) -> "InferenceSession":
+    """The loaded network, which stays: loading takes longer than seeing.
 
     It has no threads of its own; looks run side by side on the shared pool. How ONNX Runtime parts
     a sum depends on the number of its threads, and so would the last bits of what it sees.
     """
     try:
-        session = open_session(weights, threads=1)
+        session = open_network(weights, device, threads=1)
     except InputError as error:
+        if weights.is_file() and device != "cpu":
+            raise
         raise InputError(
             f"{weights} is {'damaged' if weights.is_file() else 'missing'}: install diorama again"
         ) from error
