@@ -118,7 +118,7 @@ $(BASE): .venv/python.stamp pyproject.toml constraints.txt
 $(FULL): .venv/python.stamp pyproject.toml constraints.txt
 	@echo "installing diorama and its development tools into .venv"
 	@$(PIP) hatchling editables
-	@$(PIP) -e '.[convert,diffusion,exr,gpu,heic,models,dev,docs,bench,train]'
+	@$(PIP) -e '.[convert,diffusion,exr,gpu,heic,models,portrait,dev,docs,bench,train]'
 	@touch $(BASE) $@
 
 web/node_modules/setup.stamp: web/package.json web/package-lock.json

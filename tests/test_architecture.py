@@ -49,6 +49,8 @@ LEVELS = (
             "layers",
             "matting",
             "inpaint",
+            "head",
+            "portrait",
         },
         *{"textures", "mesh", "mpi", "splats", "png"},
         *{"scene", "scene_fields", "scene_file"},
@@ -65,7 +67,7 @@ LAZY_UPWARD = {("scene", "export"), ("splats", "export")}
 
 HEAVY = {
     *{"av", "cv2", "llvmlite", "numba", "onnxruntime", "PIL", "rich", "scipy", "torch", "triton"},
-    *{"transformers", "tyro"},
+    *{"skimage", "transformers", "tyro"},
 }
 
 SHAPELESS = {"utils", "util", "common", "core", "helpers", "helper", "manager", "service", "misc"}
@@ -253,7 +255,8 @@ def test_modules_say_what_they_are(path: Path):
     ids=lambda e: f"{e.task}-{e.name}",
 )
 def test_registered_models_exist(entry: registry.ModelEntry):
-    method = {"depth": "estimate", "segmenter": "segment", "inpainter": "inpaint"}[entry.task]
+    methods = {"depth": "estimate", "segmenter": "segment", "inpainter": "inpaint"}
+    method = {**methods, "matte": "matte", "faces": "detect"}[entry.task]
     assert callable(getattr(registry.load(entry.task, entry.name), method))
     assert entry.summary.endswith(".")
 

@@ -298,7 +298,13 @@ def test_every_entry_leads_somewhere(model: ModelEntry) -> None:
     assert model.licence
     module, _, attribute = model.target.partition(":")
     built = getattr(importlib.import_module(module), attribute)
-    method = {"depth": "estimate", "segmenter": "segment", "inpainter": "inpaint"}[model.task]
+    method = {
+        "depth": "estimate",
+        "segmenter": "segment",
+        "inpainter": "inpaint",
+        "matte": "matte",
+        "faces": "detect",
+    }[model.task]
     assert callable(getattr(built, method))
     if model.weights is not None:
         assert "weights" in inspect.signature(built).parameters

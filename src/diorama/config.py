@@ -37,6 +37,11 @@ class SceneConfig:
     """A segmenter's name."""
     inpainter: str = "embedded"
     """An inpainter's name."""
+    faces: str = "auto"
+    """A face detector's name; "auto": the best at hand, if any; "none": people are nothing special.
+    Who has a face is a mask of its own, and the face gets a head's relief."""
+    matte: str = "embedded"
+    """The name of what tells people from the rest, where there are faces."""
     device: Device = "auto"
     """Where networks run; auto: each where it is best, on a GPU if it is one for that."""
     precision: Precision = "auto"

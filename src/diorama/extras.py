@@ -13,6 +13,7 @@ EXTRAS = {
     "gpu": "triton",
     "heic": "pillow_heif",
     "models": "huggingface_hub",
+    "portrait": "skimage",
 }
 """The module by which an extra is known to be installed."""
 

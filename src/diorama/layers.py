@@ -16,7 +16,7 @@ exists. Masks that depth tears are parted first: `diorama.pieces`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -160,6 +160,8 @@ def extract_layers(
     masks: Masks,
     view_box: ViewBox,
     *,
+    whole: Collection[int] = (),
+    hair: Mask | None = None,
     confidence: Confidence | None = None,
     config: LayersConfig = LayersConfig(),
     matting: MattingConfig = MattingConfig(),
@@ -174,6 +176,8 @@ def extract_layers(
         disparity: (H, W) harmonised.
         masks: the partition; where the photo shows nothing they are masks of their own.
         view_box: where the camera may go.
+        whole: ids of masks that are one thing, such as a person: no step of disparity parts them.
+        hair: (H, W) where edges are hair, and so softer than others; None: nowhere.
         confidence: (H, W) weights for the statistics; all alike if None.
         config: thresholds of the grouping.
         matting: width of soft edges.
@@ -187,7 +191,13 @@ def extract_layers(
     check_disparity(disparity, photo.rgb)
     check_labels(masks.labels, photo.rgb)
     index, ids, boundaries, report = assign_layers(
-        disparity, masks, photo.camera, view_box, confidence=confidence, config=config
+        disparity,
+        masks,
+        photo.camera,
+        view_box,
+        whole=whole,
+        confidence=confidence,
+        config=config,
     )
     first = 0
     if photo.nothing is not None:
@@ -203,6 +213,7 @@ def extract_layers(
                 index == layer,
                 (index < layer) & (index >= first),
                 between.pixel[torn & (between.layer[:, 0] == layer)].ravel(),
+                hair=hair,
                 config=matting,
             )
             for layer in range(len(ids))
@@ -245,6 +256,7 @@ def assign_layers(
     camera: Camera,
     view_box: ViewBox,
     *,
+    whole: Collection[int] = (),
     confidence: Confidence | None = None,
     config: LayersConfig = LayersConfig(),
 ) -> tuple[Labels, list[tuple[int, ...]], Boundaries, LayersReport]:
@@ -255,6 +267,7 @@ def assign_layers(
         masks: the partition.
         camera: the photo's camera.
         view_box: where the camera may go.
+        whole: ids of masks that are one thing, which no step of disparity parts.
         confidence: (H, W) weights for the statistics; all alike if None.
         config: thresholds.
 
@@ -268,15 +281,17 @@ def assign_layers(
     check_disparity(disparity)
     check_labels(masks.labels, disparity)
     per_px = disparity_per_px(camera, view_box)
-    rows, whole = part_at_steps(disparity, _rows_of(masks), STEP_GAPS * config.min_gap_px * per_px)
-    pieces = Masks(rows, np.arange(len(whole), dtype=np.int32))
+    least = STEP_GAPS * config.min_gap_px * per_px
+    one_thing = np.flatnonzero(np.isin(masks.ids, list(whole))).tolist()
+    rows, mask_of = part_at_steps(disparity, _rows_of(masks), least, whole=one_thing)
+    pieces = Masks(rows, np.arange(len(mask_of), dtype=np.int32))
     statistics = mask_statistics(disparity, pieces, confidence=confidence)
     boundaries = mask_boundaries(disparity, rows, camera, view_box, min_gap_px=config.min_gap_px)
     clusters, torn_px, num_cannot = _cluster(statistics, boundaries, per_px, config)
-    order = np.empty(len(whole), np.int32)
+    order = np.empty(len(mask_of), np.int32)
     for position, members in enumerate(clusters):
         order[members] = position
-    ids = [tuple(masks.ids[np.unique(whole[members])].tolist()) for members in clusters]
+    ids = [tuple(masks.ids[np.unique(mask_of[members])].tolist()) for members in clusters]
     report = LayersReport(len(masks.ids), len(clusters), num_cannot, torn_px)
     return order[rows], ids, boundaries, report
 

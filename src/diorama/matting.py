@@ -29,8 +29,15 @@ edges in focus have 0.6 to 1.2 px."""
 MAX_BAND_PX = 8.0
 """Widest band: a pixel's cost grows with its square."""
 
+HAIR_BANDS = 2.0
+"""Half widths of sharp edges that hair's band is wide at least."""
+
 DENSE_REACH_PX = 10
 """In windows that reach farther a quarter of the pixels tell as much."""
+
+FILL_CHANGE = 0.08
+"""How much of a colour channel a fill gives way to what is mixed with it: where alpha is wrong it
+would become a bright or dark spot that a moving camera uncovers."""
 
 PROFILE_PX, PROFILE_STEP = 8, 3
 """Half length of the profiles across edges that blur is measured on, and on which of them: those of
@@ -77,7 +84,13 @@ class EdgeMatte:
 
 
 def edge_matte(
-    rgb: Rgb, inside: Mask, behind: Mask, edge_pixels: Array, *, config: MattingConfig
+    rgb: Rgb,
+    inside: Mask,
+    behind: Mask,
+    edge_pixels: Array,
+    *,
+    hair: Mask | None = None,
+    config: MattingConfig,
 ) -> EdgeMatte:
     """Matte a layer along its occluding edges.
 
@@ -86,6 +99,7 @@ def edge_matte(
         inside: (H, W) where the layer is what the photo shows.
         behind: (H, W) where the photo shows something the layer may hide.
         edge_pixels: (m,) flat indices of the pixels on both sides of the edges.
+        hair: (H, W) where edges are hair or fur, finer than any mask; None: nowhere.
         config: width and trust.
 
     Returns:
@@ -98,6 +112,10 @@ def edge_matte(
     narrow = config.band_px(height, width)
     y, x = edge_pixels // width, edge_pixels % width
     band = _band_widths(rgb, y, x, narrow)
+    if hair is not None:
+        ends = hair.ravel()[edge_pixels]
+        cells = y[ends] // CELL_PX, x[ends] // CELL_PX
+        band[cells] = np.maximum(band[cells], HAIR_BANDS * narrow)
     widest = float(band.max())
     reach = math.ceil(2 * widest + 2)
     top, left = max(0, int(y.min()) - 2 * reach), max(0, int(x.min()) - 2 * reach)
@@ -210,7 +228,8 @@ def _reconcile(rgb: Rgb, layers: Sequence[tuple[Rgba, Mask]], opaque: Mask | Non
     norm = alpha**2 + (1 - alpha) ** 2
     may_change = (below >= 0) & fillable[np.maximum(below, 0), column]
     share = np.where(may_change, (1 - alpha) / norm, 0)
-    behind = np.clip(behind + share[:, None] * error, 0, 1)
+    change = np.clip(share[:, None] * error, -FILL_CHANGE, FILL_CHANGE)
+    behind = np.clip(behind + change, 0, 1)
     # The least alpha for which a colour in 0..1 exists that gives the photo over what is behind.
     down = (behind - photo) / np.maximum(behind, 1e-6)
     up = (photo - behind) / np.maximum(1 - behind, 1e-6)

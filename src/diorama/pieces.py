@@ -7,6 +7,7 @@ neighbour they belong to.
 """
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -30,13 +31,16 @@ which it borders on its mask: along a mask's edge they are large; across a hair,
 depth is wrong, they are small."""
 
 
-def part_at_steps(disparity: Disparity, rows: Labels, least: float) -> tuple[Labels, Array]:
+def part_at_steps(
+    disparity: Disparity, rows: Labels, least: float, *, whole: Sequence[int] = ()
+) -> tuple[Labels, Array]:
     """Part masks where disparity tears.
 
     Args:
         disparity: (H, W).
         rows: (H, W), masks counted from 0.
         least: disparity of the least step; none is as large as infinity.
+        whole: masks that are one thing, whatever disparity says.
 
     Returns:
         (H, W) int32, pieces, of which the largest of each mask has its number, and (n,) the mask of
@@ -47,6 +51,7 @@ def part_at_steps(disparity: Disparity, rows: Labels, least: float) -> tuple[Lab
         return rows, np.arange(num)
     steps = mutex_watershed.find_steps(disparity, rows, least=least, share=STEP_SHARE)
     torn = np.bincount(rows.ravel()[np.flatnonzero(steps)], minlength=num)
+    torn[list(whole)] = 0
     smallest = max(SMALLEST_PX, round(SMALLEST * rows.size))
     boxes = _boxes(rows, np.flatnonzero(torn >= math.sqrt(smallest)))
     if not boxes:
@@ -64,7 +69,12 @@ def part_at_steps(disparity: Disparity, rows: Labels, least: float) -> tuple[Lab
         sliver_share=SLIVER_SHARE,
     )
     kept, number = np.unique(joined, return_inverse=True)
-    return number.astype(np.int32)[pieces], owner[kept]
+    parted, owner = number.astype(np.int32)[pieces], owner[kept]
+    if whole:
+        # No slivers to or from what is one thing: it is cut out as it is.
+        either = np.isin(rows, whole) | np.isin(owner[parted], whole)
+        parted[either] = rows[either]
+    return parted, owner
 
 
 def _smoothed(disparity: Disparity) -> Disparity:

@@ -4,8 +4,9 @@ import dataclasses
 import logging
 import os
 import platform
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -13,7 +14,7 @@ import numpy as np
 
 import diorama
 from diorama import registry
-from diorama.arrays import Array
+from diorama.arrays import Alpha, Array, Labels
 from diorama.camera import Camera, ViewBox
 from diorama.config import SceneConfig, config_from_dict
 from diorama.depth import DepthEstimator, DepthResult, canonical_disparity
@@ -26,6 +27,16 @@ from diorama.masks import Masks, Segmenter, set_apart
 from diorama.matting import reconcile
 from diorama.phone_depth import own_depth
 from diorama.photo import Photo, load_photo
+from diorama.portrait import (
+    Face,
+    FaceDetector,
+    MatteEstimator,
+    add_faces,
+    confirmed,
+    find_people,
+    hair_of,
+    masks_of,
+)
 from diorama.runtime import release_networks
 from diorama.scene import Part, Scene
 from diorama.scene_file import read_scene
@@ -38,8 +49,17 @@ logger = logging.getLogger(__name__)
 STAGES = ("photo", "depth", "masks", "harmonise", "layers", "inpaint")
 """The stages `photo_to_scene` reports, in order."""
 
-AUTO, OWN = "auto", "own"
-"""Of `SceneConfig.depth`, beside the estimators' names."""
+AUTO, OWN, NONE = "auto", "own", "none"
+"""Of `SceneConfig.depth` and `SceneConfig.faces`, beside the models' names."""
+
+DETECTORS = ("yunet", "cascade")
+"""What finds faces if nobody says: the first that is at hand."""
+
+LEAST_PEOPLE = 0.003
+"""Share of the photo below which the estimator's own matte says that nobody is there."""
+
+People = Callable[[Photo], tuple[Sequence[Face], Labels]]
+"""A photo's faces, and whose each pixel is (`diorama.portrait.find_people`)."""
 
 _DEPENDENT: dict[str, tuple[str, ...]] = {
     "photo": STAGES[2:],
@@ -126,6 +146,7 @@ def photo_to_scene(
         STAGES[2:],
         config=config,
         segmenter=models.segmenter,
+        people=lambda photo: models.people(photo, estimate.matte),
         inpainter=models.inpainter,
         report=report,
     )
@@ -246,7 +267,9 @@ def remake(
     tasks: tuple[registry.Task, ...] = ("inpainter",)
     if "masks" in stages:
         tasks = ("segmenter", "inpainter")
-    models = {}
+        if "faces" in scene.provenance.get("models", {}):
+            tasks = (*tasks, "faces", "matte")
+    models: dict[str, Any] = {}
     for task in tasks:
         entry = _saved_entry(scene, task)
         models[task] = _load(entry, config)
@@ -256,6 +279,7 @@ def remake(
         stages,
         config=config,
         segmenter=models.get("segmenter"),
+        people=partial(_people, models["faces"], models["matte"]) if "faces" in models else None,
         inpainter=models["inpainter"],
         report=progress or (lambda stage: None),
     )
@@ -267,6 +291,7 @@ def _make(
     *,
     config: SceneConfig,
     segmenter: Segmenter | None,
+    people: People | None,
     inpainter: Inpainter,
     report: Callable[[str], None],
 ) -> Scene:
@@ -275,10 +300,15 @@ def _make(
     reports = dict(scene.provenance.get("reports", {}))
     runs_as = dict(scene.provenance.get("runs_as", {}))
     names = scene.provenance.get("models", {})
+    faces = _faces_in(scene.provenance)
 
     if "masks" in stages and segmenter is not None:
         report("masks")
         masks = segmenter.segment(photo, scene.raw_disparity, scene.edges)
+        if people is not None:
+            faces, owners = people(photo)
+            for number in range(1, len(faces) + 1):
+                masks = set_apart(masks, owners == number)
         _close(runs_as, names, "segmenter", segmenter, config)
     if photo.nothing is not None:
         masks = set_apart(masks, photo.nothing)
@@ -293,6 +323,8 @@ def _make(
             config=config.harmonise,
         )
         disparity = harmonised.disparity
+        if faces:
+            disparity = add_faces(disparity, faces, masks.labels, photo.camera)
         reports["harmonise"] = dataclasses.asdict(harmonised.report)
 
     report("layers")
@@ -301,6 +333,8 @@ def _make(
         disparity,
         masks,
         scene.view_box,
+        whole=masks_of(faces, masks.labels),
+        hair=hair_of(faces, disparity.shape) if faces else None,
         confidence=scene.confidence,
         config=config.layers,
         matting=config.matting,
@@ -337,8 +371,30 @@ def _make(
             "versions": versions,
             "runs_as": runs_as,
             "reports": reports,
+            "faces": [dataclasses.asdict(face) for face in faces],
         },
     )
+
+
+def _people(
+    detector: FaceDetector, matter: MatteEstimator, photo: Photo, matte: Alpha | None = None
+) -> tuple[Sequence[Face], Labels]:
+    """See `People`; `matte` is the estimator's, if it is the one to go by."""
+    faces = detector.detect(photo)
+    if faces:
+        matte = matter.matte(photo) if matte is None else matte
+        faces = confirmed(faces, matte)
+    if not faces or matte is None:
+        return (), np.zeros(photo.rgb.shape[:2], np.int32)
+    return faces, find_people(photo.rgb, matte, faces)
+
+
+def _faces_in(provenance: Mapping[str, Any]) -> tuple[Face, ...]:
+    """Those found when the masks were made."""
+    try:
+        return tuple(Face.from_dict(face) for face in provenance.get("faces", ()))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"provenance: faces cannot be read: {error}") from error
 
 
 def _saved_entry(scene: Scene, task: registry.Task) -> registry.ModelEntry:
@@ -417,6 +473,8 @@ class _Models:
             self.estimator = self._load("depth", config.depth)
         self.segmenter = self._load("segmenter", config.segmenter)
         self.inpainter = self._load("inpainter", config.inpainter)
+        self._faces = self._detector(config.faces)
+        self._matte = registry.find("matte", config.matte)
 
     def depth(self, photo: Photo) -> DepthResult:
         """Depth from whichever source was asked for."""
@@ -442,6 +500,25 @@ class _Models:
             self.estimator = self._load("depth", "embedded")
         assert self.estimator is not None
         return self.estimator.estimate(photo)
+
+    def people(self, photo: Photo, matte: Alpha | None) -> tuple[Sequence[Face], Labels]:
+        """See `People`; `matte` is the depth estimator's, if it has one."""
+        nobody = matte is not None and (matte > 0.5).mean() < LEAST_PEOPLE
+        if self._faces is None or nobody:
+            return (), np.zeros(photo.rgb.shape[:2], np.int32)
+        detector = self._load("faces", self._faces.name)
+        same = self.names["depth"] == self._matte.name
+        matter = self._load("matte", self._matte.name)
+        return _people(detector, matter, photo, matte if same else None)
+
+    @staticmethod
+    def _detector(name: str) -> registry.ModelEntry | None:
+        if name == NONE:
+            return None
+        if name != AUTO:
+            return registry.find("faces", name)
+        at_hand = (registry.find("faces", each) for each in DETECTORS)
+        return next((entry for entry in at_hand if registry.is_at_hand(entry)), None)
 
     @staticmethod
     def _is_file(depth: str) -> bool:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from diorama.errors import InputError, MissingExtraError, UnknownNameError
-from diorama.extras import EXTRAS, check_extra
+from diorama.extras import EXTRAS, check_extra, has_extra
 from diorama.files import file_hash
 from diorama.licences import accept, accepted
 from diorama.runtime import Device, Precision, devices
 from diorama.weights import WeightFile, Weights, find_problem, hashes, locate
 
-Task = Literal["depth", "segmenter", "inpainter"]
+Task = Literal["depth", "segmenter", "inpainter", "matte", "faces"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,12 +50,12 @@ class ModelEntry:
     """The extra that installs what it needs; None if the base install does."""
     packaged: str | None = None
     """The file of its weights in `diorama.data`; None if it has none there."""
+    precision: Precision | None = None
+    """What its network computes in, if its file leaves no choice."""
     weights: Weights | None = None
     """What `diorama models pull` fetches; None if there is nothing to fetch."""
     memory_mb: int | None = None
     """About what `diorama photo` holds at most with it, for a photo of 1920 pixels on the CPU."""
-    precision: Precision | None = None
-    """What its network computes in, if its file leaves no choice."""
 
     @property
     def fingerprint(self) -> str | None:
@@ -132,6 +132,8 @@ def load(task: Task, name: str, *, device: Device = "auto", precision: Precision
         if (problem := find_problem(entry.weights)) is not None:
             raise InputError(f"{task} {name!r}: {problem}; {_way_out(entry)}")
         arguments["weights"] = locate(entry.weights)
+        if entry.weights.lora is not None:
+            arguments["lora"] = locate(entry.weights.lora)
     check_accepted(entry)
     if entry.extra in EXTRAS:
         check_extra(entry.extra, f"{task} {name!r}")
@@ -142,6 +144,13 @@ def load(task: Task, name: str, *, device: Device = "auto", precision: Precision
         if entry.extra is None:
             raise
         raise MissingExtraError(f"{task} {name!r}", entry.extra) from error
+
+
+def is_at_hand(entry: ModelEntry) -> bool:
+    """Whether `load` would find its weights and the extra it needs."""
+    if entry.extra in EXTRAS and not has_extra(entry.extra):
+        return False
+    return entry.weights is None or find_problem(entry.weights) is None
 
 
 def choices(entry: ModelEntry) -> dict[str, tuple[str, ...]]:
@@ -304,6 +313,56 @@ def _depth_anything(place: str, size: str) -> ModelEntry:
     )
 
 
+OPEN_RAIL = (
+    "Open RAIL licences allow commercial use. They forbid the ends that their attachment lists, "
+    "and whoever passes the weights on has to pass these terms on."
+)
+
+
+def _diffusion(
+    name: str,
+    summary: str,
+    source: str,
+    revision: str,
+    sizes: dict[str, int],
+    lora: Weights,
+    *,
+    licence: str,
+    attribution: str,
+) -> ModelEntry:
+    """An inpainting model on the hub that runs through diffusers, with its half-precision files.
+
+    `sizes` has the bytes of its networks, by the names of their folders.
+    """
+    files = [
+        WeightFile("model_index.json", 600),
+        WeightFile("scheduler/scheduler_config.json", 400),
+    ]
+    for part, size in sizes.items():
+        kind = "model" if part.startswith("text_encoder") else "diffusion_pytorch_model"
+        files.append(WeightFile(f"{part}/config.json", 1_000))
+        files.append(WeightFile(f"{part}/{kind}.fp16.safetensors", size))
+        if part.startswith("text_encoder"):
+            words = part.replace("text_encoder", "tokenizer")
+            files.append(WeightFile(f"{words}/merges.txt", 525_000))
+            files.append(WeightFile(f"{words}/special_tokens_map.json", 472))
+            files.append(WeightFile(f"{words}/tokenizer_config.json", 800))
+            files.append(WeightFile(f"{words}/vocab.json", 1_060_000))
+    return ModelEntry(
+        name,
+        "inpainter",
+        summary,
+        "diorama.models.diffusion:LatentConsistency",
+        licence,
+        attribution=(
+            f"{attribution}; LCM-LoRA (Luo et al., 2023), https://huggingface.co/{lora.source}"
+        ),
+        caveat=OPEN_RAIL,
+        extra="diffusion",
+        weights=Weights(name, source, tuple(files), revision, lora),
+    )
+
+
 for _entry in (
     ModelEntry(
         "embedded",
@@ -327,6 +386,60 @@ for _entry in (
         "Multi-scale exemplar fill (PatchMatch): no weights.",
         "diorama.models.exemplar:Exemplar",
         "Apache-2.0",
+    ),
+    ModelEntry(
+        "embedded",
+        "matte",
+        "People, by the network that estimates depth.",
+        "diorama.models.embedded:EmbeddedMatte",
+        "Apache-2.0",
+        packaged="embedded.onnx",
+    ),
+    ModelEntry(
+        "u2net-human",
+        "matte",
+        "U2-Net trained on people: sharper mattes, in a second.",
+        "diorama.models.u2net:U2NetHuman",
+        "Apache-2.0",
+        attribution="U2-Net (Qin et al., 2020), https://github.com/xuebinqin/U-2-Net, by rembg",
+        weights=Weights(
+            "u2net-human",
+            "https://github.com/danielgatis/rembg/releases/download/v0.0.0",
+            (
+                WeightFile(
+                    "u2net_human_seg.onnx",
+                    size=176_000_000,
+                    sha256="01eb6a29a5c4d8edb30b56adad9bb3a2a0535338e480724a213e0acfd2d1c73c",
+                ),
+            ),
+        ),
+    ),
+    ModelEntry(
+        "cascade",
+        "faces",
+        "A cascade of local binary patterns that comes with scikit-image: upright, frontal faces.",
+        "diorama.models.faces:Cascade",
+        "BSD-3-Clause",
+        extra="portrait",
+    ),
+    ModelEntry(
+        "yunet",
+        "faces",
+        "YuNet: faces from any side, with eyes, nose and mouth, in milliseconds.",
+        "diorama.models.faces:YuNet",
+        "MIT",
+        attribution="YuNet (Wu et al., 2023), https://github.com/opencv/opencv_zoo",
+        weights=Weights(
+            "yunet",
+            "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet",
+            (
+                WeightFile(
+                    "face_detection_yunet_2023mar.onnx",
+                    size=232_589,
+                    sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+                ),
+            ),
+        ),
     ),
     ModelEntry(
         "midas-small",
@@ -415,6 +528,59 @@ for _entry in (
             revision="05cb2be7f8dbe6ca7c6e78f4fc827a4b2baaa4a9",
         ),
         memory_mb=1600,
+    ),
+    _diffusion(
+        "sd-inpainting",
+        "Stable Diffusion 1.5 inpainting in four steps: invents what may have been there.",
+        "stable-diffusion-v1-5/stable-diffusion-inpainting",
+        "8a4288a76071f7280aedbdb3253bdb9e9d5d84bb",
+        {"text_encoder": 246_000_000, "unet": 1_720_000_000, "vae": 167_000_000},
+        Weights(
+            "lcm-lora-sd",
+            "latent-consistency/lcm-lora-sdv1-5",
+            (
+                WeightFile(
+                    "pytorch_lora_weights.safetensors",
+                    size=134_621_556,
+                    sha256="8f90d840e075ff588a58e22c6586e2ae9a6f7922996ee6649a7f01072333afe4",
+                ),
+            ),
+            "cf2fced511dbe7e26c8d1d397e728fbab875db4b",
+        ),
+        licence="CreativeML-OpenRAIL-M AND CreativeML-OpenRAIL++-M",
+        attribution=(
+            "Stable Diffusion (Rombach et al., 2022), CompVis and Runway, "
+            "https://huggingface.co/stable-diffusion-v1-5/stable-diffusion-inpainting"
+        ),
+    ),
+    _diffusion(
+        "sdxl-inpainting",
+        "SDXL inpainting in four steps: finer, for large holes; slow without a GPU.",
+        "diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
+        "115134f363124c53c7d878647567d04daf26e41e",
+        {
+            "text_encoder": 246_000_000,
+            "text_encoder_2": 1_390_000_000,
+            "unet": 5_140_000_000,
+            "vae": 167_000_000,
+        },
+        Weights(
+            "lcm-lora-sdxl",
+            "latent-consistency/lcm-lora-sdxl",
+            (
+                WeightFile(
+                    "pytorch_lora_weights.safetensors",
+                    size=393_855_224,
+                    sha256="a764e6859b6e04047cd761c08ff0cee96413a8e004c9f07707530cd776b19141",
+                ),
+            ),
+            "a18548dd4956b174ec5b0d78d340c8dae0a129cd",
+        ),
+        licence="CreativeML-OpenRAIL++-M",
+        attribution=(
+            "SDXL (Podell et al., 2023), Stability AI, and the authors of diffusers, "
+            "https://huggingface.co/diffusers/stable-diffusion-xl-1.0-inpainting-0.1"
+        ),
     ),
 ):
     register(_entry)

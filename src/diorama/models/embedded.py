@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from diorama.arrays import Array, check_rgb
+from diorama.arrays import Alpha, Array, check_rgb
 from diorama.depth import DepthResult
 from diorama.errors import InputError
 from diorama.models.sky import find_sky
@@ -135,6 +135,24 @@ class EmbeddedDepth:
         """Where and in what the network runs here."""
         session = _session(self.weights, self.device)
         return f"{device_of(session)} {precision_of(session)}"
+
+
+@dataclass(frozen=True)
+class EmbeddedMatte:
+    """A `diorama.portrait.MatteEstimator`: the people of the same network."""
+
+    weights: Path = WEIGHTS
+    """The network's file."""
+
+    def matte(self, photo: Photo) -> Alpha:
+        """(H, W) float32 in 0..1: people.
+
+        Raises:
+            InputError: if the weights are missing, damaged or another network's.
+        """
+        matte = EmbeddedDepth(self.weights).estimate(photo).matte
+        assert matte is not None
+        return matte
 
 
 @kept(2)
