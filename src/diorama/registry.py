@@ -363,6 +363,32 @@ def _diffusion(
     )
 
 
+def _sam(
+    name: str, summary: str, source: str, revision: str, size: int, sha256: str | None = None
+) -> ModelEntry:
+    """A SAM or SAM 2 on the hub that runs through transformers."""
+    paper, code = (
+        ("SAM 2 (Ravi et al., 2024)", "sam2")
+        if name.startswith("sam2")
+        else ("SAM (Kirillov et al., 2023)", "segment-anything")
+    )
+    files = (
+        WeightFile("model.safetensors", size, sha256),
+        WeightFile("config.json", 6_000),
+        WeightFile("preprocessor_config.json", 700),
+    )
+    return ModelEntry(
+        name,
+        "segmenter",
+        summary,
+        "diorama.models.sam:Sam",
+        "Apache-2.0",
+        attribution=f"{paper}, Meta, https://github.com/facebookresearch/{code}",
+        extra="models",
+        weights=Weights(name, source, files, revision),
+    )
+
+
 for _entry in (
     ModelEntry(
         "embedded",
@@ -500,6 +526,90 @@ for _entry in (
         WeightFile("model.safetensors", 1_380_000_000),
         licence="MIT",
         attribution="ZoeDepth (Bhat et al., 2023), Intel ISL, https://github.com/isl-org/ZoeDepth",
+    ),
+    ModelEntry(
+        "mobile-sam",
+        "segmenter",
+        "MobileSAM: everything in a photo, and what is pointed at, by a small network.",
+        "diorama.models.mobile_sam:MobileSam",
+        "Apache-2.0",
+        attribution=(
+            "MobileSAM (Zhang et al., 2023), https://github.com/ChaoningZhang/MobileSAM, after "
+            "SAM by Meta, as ONNX by Acly"
+        ),
+        caveat="The weights are under Apache-2.0; their export to ONNX is under MIT.",
+        weights=Weights(
+            "mobile-sam",
+            # Not by the hub's client, which the base install lacks.
+            "https://huggingface.co/Acly/MobileSAM/resolve/"
+            "0d3b403339b4674a82493d5e97964dd78089ddc8",
+            (
+                WeightFile(
+                    "mobile_sam_image_encoder.onnx",
+                    size=28_157_093,
+                    sha256="580f5fb648ea1062c0aabc26217aed56921985f03f0cbbd852bba81d760cc749",
+                ),
+                WeightFile(
+                    "sam_mask_decoder_multi.onnx",
+                    size=16_496_559,
+                    sha256="8976b90a87ba50a6a72217a5ff994f7d25ce16f2229fcc1ed259e1294c622ffe",
+                ),
+            ),
+        ),
+    ),
+    _sam(
+        "sam2-tiny",
+        "SAM 2.1, tiny: everything in a photo, and what is pointed at.",
+        "facebook/sam2.1-hiera-tiny",
+        "de431c4043854a71d8101e17995dfe596bf101a5",
+        155_908_064,
+        "48c14467e5cf9e51870511feb72c89688e82dd74523142c0538b663e193ac2a7",
+    ),
+    _sam(
+        "sam2-small",
+        "SAM 2.1, small.",
+        "facebook/sam2.1-hiera-small",
+        "ee5bba1d82bb8749febdf90f45e84b687142ba03",
+        184_305_280,
+        "0a4067b11ce1e23d5229203f11c718a823060d15a4b23fa2372a7d4b77cbbc60",
+    ),
+    _sam(
+        "sam2-base-plus",
+        "SAM 2.1, base plus.",
+        "facebook/sam2.1-hiera-base-plus",
+        "b7320756a13354e7530a63935656d35b2f91a290",
+        323_476_296,
+        "2012733a0de5d03efd1bba550a2847c4551be9ef2e0d497c83074df66189f780",
+    ),
+    _sam(
+        "sam2-large",
+        "SAM 2.1, large: the best masks; slow without a GPU.",
+        "facebook/sam2.1-hiera-large",
+        "665f8e2ad61cf5f53d65644ff27c8ee525124610",
+        898_000_000,
+        "dc407dce21301fd94abb395c5099b4f2c455fdc8a8f261ac3d0ea6d4cd197230",
+    ),
+    _sam(
+        "sam-base",
+        "SAM, base: the first of its kind, and slower than SAM 2.",
+        "facebook/sam-vit-base",
+        "70c1a07f894ebb5b307fd9eaaee97b9dfc16068f",
+        375_000_000,
+    ),
+    _sam(
+        "sam-large",
+        "SAM, large.",
+        "facebook/sam-vit-large",
+        "6851e0441005b0fb96f2cc4dfac472f3d1b14af1",
+        1_250_000_000,
+    ),
+    _sam(
+        "sam-huge",
+        "SAM, huge; slow without a GPU.",
+        "facebook/sam-vit-huge",
+        "87aecf0df4ce6b30cd7de76e87673c49644bdf67",
+        2_564_000_000,
+        "edfb0462392541fca9af44ff039bfb32dbd0c939997f3abb77a26e23af7afd7c",
     ),
     ModelEntry(
         "lama",
