@@ -57,10 +57,12 @@ def _outcome(args: Sequence[str]) -> int:
 
 
 def _run(args: Sequence[str]) -> int:
-    import tyro
+    try:
+        import tyro
 
-    from diorama.commands import Command
-
+        from diorama.commands import Command
+    except (ImportError, AttributeError, OSError) as error:
+        return _explain(error)
     command = tyro.cli(
         Command,  # pyright: ignore[reportArgumentType] (a union of annotated types)
         args=args,
@@ -68,6 +70,19 @@ def _run(args: Sequence[str]) -> int:
         description=(diorama.__doc__ or "").partition("\n")[0],
     )
     return command.run()
+
+
+def _explain(error: Exception) -> int:
+    """Say which package is missing or broken; raises the error again if none is."""
+    from diorama.doctor import examine
+
+    found = [finding for finding in examine() if finding.advice]
+    if not found:
+        raise error
+    tell(f"error: cannot start: {error}")
+    for finding in found:
+        tell(f"{finding.name}: {finding.value} -> {finding.advice}")
+    return EXIT_USER
 
 
 if __name__ == "__main__":
