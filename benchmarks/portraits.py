@@ -1,4 +1,4 @@
-"""People found by the embedded network, beside GrabCut and an ellipse in the middle.
+"""People found by the embedded network, and with faces, beside GrabCut and an ellipse.
 
 On the scenes of the training folder that training never sees (every tenth): intersection over
 union of what is more person than not, and the sum of absolute differences of alpha in thousands,
@@ -17,6 +17,7 @@ from common import Result, arguments, time_ms
 from diorama import registry
 from diorama.camera import Camera
 from diorama.photo import Photo
+from diorama.portrait import confirmed, find_people
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -48,7 +49,12 @@ def main() -> None:
         shown = [person.alpha, alphas["diorama"], alphas["grabcut"]]
         rows.append(np.hstack([as_shown(part) for part in (person.rgb, *shown)]))
     photo = people[0].rgb
-    calls = {"diorama": lambda: found(photo), "grabcut": lambda: grabcut(photo)}
+    matte = found(photo)
+    calls = {
+        "diorama": lambda: found(photo),
+        "diorama-faces": lambda: with_faces(photo, matte),
+        "grabcut": lambda: grabcut(photo),
+    }
     for method, ms in time_ms(calls, repeats=1 if args.quick else 5).items():
         result.add("first", method, {"ms": ms})
     if args.pictures:
@@ -64,14 +70,32 @@ def predictions(rgb: np.ndarray) -> dict[str, np.ndarray]:
     middle = np.zeros((height, width), np.float32)
     axes = round((0.5 - MARGIN) * width), round((0.5 - MARGIN) * height)
     cv2.ellipse(middle, (width // 2, height // 2), axes, 0, 0, 360, (1.0,), -1)
-    return {"diorama": found(rgb), "grabcut": grabcut(rgb), "ellipse": middle}
+    matte = found(rgb)
+    return {
+        "diorama": matte,
+        "diorama-faces": with_faces(rgb, matte),
+        "grabcut": grabcut(rgb),
+        "ellipse": middle,
+    }
+
+
+def as_photo(rgb: np.ndarray) -> Photo:
+    camera = Camera.from_fov(rgb.shape[1], rgb.shape[0])
+    return Photo(rgb.astype(np.float32) / 255, rgb, camera)
 
 
 def found(rgb: np.ndarray) -> np.ndarray:
     """(H, W) float32: the embedded network's."""
-    camera = Camera.from_fov(rgb.shape[1], rgb.shape[0])
-    photo = Photo(rgb.astype(np.float32) / 255, rgb, camera)
-    return registry.load("depth", "embedded").estimate(photo).matte
+    return registry.load("depth", "embedded").estimate(as_photo(rgb)).matte
+
+
+def with_faces(rgb: np.ndarray, matte: np.ndarray) -> np.ndarray:
+    """(H, W) float32: the same, or, where a face is found, who has it."""
+    photo = as_photo(rgb)
+    faces = confirmed(registry.load("faces", "cascade").detect(photo), matte)
+    if not faces:
+        return matte
+    return (find_people(photo.rgb, matte, faces) > 0).astype(np.float32)
 
 
 def grabcut(rgb: np.ndarray) -> np.ndarray:

@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from diorama.phone_depth import own_depth
     from diorama.photo import Photo, load_photo
     from diorama.pipeline import open_scene, photo_to_scene, remake
+    from diorama.portrait import Face, FaceDetector, MatteEstimator
     from diorama.registry import ModelEntry, register
     from diorama.scene import Scene
     from diorama.splats import Splats
@@ -83,6 +84,8 @@ __all__ = [
     "DepthEstimator",
     "DepthResult",
     "DioramaError",
+    "Face",
+    "FaceDetector",
     "FillTask",
     "Frame",
     "HarmoniseConfig",
@@ -92,6 +95,7 @@ __all__ = [
     "Layer",
     "LayersConfig",
     "Masks",
+    "MatteEstimator",
     "MattingConfig",
     "Mesh",
     "MissingExtraError",
@@ -184,6 +188,11 @@ _HOMES = {
         "open_scene",
         "photo_to_scene",
         "remake",
+    ),
+    "portrait": (
+        "Face",
+        "FaceDetector",
+        "MatteEstimator",
     ),
     "registry": (
         "register",
