@@ -22,10 +22,14 @@ class FileServer:
         self.files = files
         self.requests: list[tuple[str, str, str | None]] = []
         """Method, path and range of each."""
+        self.tokens: list[str | None] = []
+        """Who asked, for each request."""
         self.cuts: list[int] = []
         """Bytes after which to drop the line, for each of the next downloads."""
         self.redirects: dict[str, str] = {}
         """Where other paths lead."""
+        self.moved: dict[str, str] = {}
+        """Where the hub keeps files, such as large ones."""
         self.refusals: list[int] = []
         """HTTP statuses of the next answers."""
         self.takes_ranges = True
@@ -69,8 +73,8 @@ class FileServer:
 
     @property
     def downloads(self) -> list[str | None]:
-        """The range of each GET."""
-        return [wanted for method, _, wanted in self.requests if method == "GET"]
+        """The range of each GET of a file."""
+        return [w for method, p, w in self.requests if method == "GET" and p[:5] != "/api/"]
 
     def __enter__(self) -> "FileServer":
         self._thread.start()
@@ -89,6 +93,7 @@ class FileServer:
     def _answer(self, request: BaseHTTPRequestHandler, *, with_body: bool) -> None:
         wanted = request.headers.get("Range")
         self.requests.append((request.command, request.path, wanted))
+        self.tokens.append(request.headers.get("Authorization"))
         time.sleep(self.delay_s)
         if to := self.redirects.get(request.path):
             return self._refuse(request, 302, headers={"Location": to})
@@ -115,6 +120,8 @@ class FileServer:
         headers |= {"Content-Type": self.content_type} | ({} if tag is None else {"ETag": tag})
         if "/resolve/" in request.path:
             headers |= {"X-Linked-Etag": f'"{digest}"', "X-Linked-Size": str(len(data))}
+            if to := self.moved.get(name):
+                return self._refuse(request, 302, headers=headers | {"Location": to})
         status, start = 200, 0
         if wanted is not None and self.takes_ranges:
             start = int(wanted.removeprefix("bytes=").split("-")[0])

@@ -19,7 +19,7 @@ import torch
 from file_server import COMMIT, OLD_COMMIT, FileServer
 from safetensors.torch import save_file
 
-from diorama import downloads, hub, weights
+from diorama import downloads, weights
 from diorama.errors import InputError, MissingExtraError, OutputError
 from diorama.weights import (
     WeightFile,
@@ -157,9 +157,39 @@ class TestPull:
         made = make(kind, server)
         server.cuts = [100_000]
         assert pull(made).read_bytes() == DATA["model.pt"]
-        # The hub's client keeps what it has in pieces of ten megabytes.
-        assert server.downloads[-1] == ("bytes=100000-" if kind == "web" else None)
+        assert server.downloads[-1] == "bytes=100000-"
         assert capfd.readouterr() == ("", "")
+
+    def test_one_that_stays_cut_goes_on_in_the_next_run(
+        self, kind: str, server: FileServer, folder: Path
+    ) -> None:
+        made = make(kind, server)
+        server.cuts = [100_000, 0]
+        with pytest.raises(InputError, match=r"could not be fetched: .* are kept, try again"):
+            pull(made)
+        assert not is_pulled(made)
+        (part,) = contents(folder)
+        assert (part.suffix, part.stat().st_size) == (".part", 100_000)
+
+        before = len(server.downloads)
+        code = (
+            "from diorama.weights import *\n"
+            f"pull(Weights({made.name!r}, {made.source!r}, (WeightFile('model.pt'),)))"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+        assert server.downloads[before:] == ["bytes=100000-"]
+        assert locate(made).read_bytes() == DATA["model.pt"]
+        assert not list(folder.rglob("*.part"))
+
+    def test_what_is_kept_of_a_cut_one_is_removed_as_well(
+        self, kind: str, server: FileServer, folder: Path
+    ) -> None:
+        made = make(kind, server)
+        server.cuts = [100_000, 0]
+        with pytest.raises(InputError, match="try again to go on"):
+            pull(made)
+        remove(made)
+        assert contents(folder) == []
 
     def test_a_missing_file_at_the_source(
         self, kind: str, server: FileServer, folder: Path
@@ -243,6 +273,7 @@ class TestTheHub:
         pull(made)
         asked = [path for _, path, _ in server.requests]
         assert f"/owner/model/resolve/{COMMIT}/model.pt" in asked
+        assert all("/main/" not in path for m, path, _ in server.requests if m == "GET")
         assert sum("/main/" in path for path in asked) == 1
 
     def test_a_pinned_commit_is_the_only_one_asked_for(self, server: FileServer) -> None:
@@ -288,6 +319,22 @@ class TestTheHub:
             pull(from_hub())
         assert server.requests == []
         assert contents(folder) == []
+
+    def test_who_asks_is_told_to_the_hub_and_to_nobody_else(
+        self, server: FileServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HF_TOKEN", "hf_secret")
+        code = (
+            "from diorama.weights import *\n"
+            "pull(Weights('hub', 'owner/model', (WeightFile('model.pt'),)))"
+        )
+        with FileServer({"a": DATA["model.pt"]}) as elsewhere:
+            server.moved = {"model.pt": f"{elsewhere.url}/a"}
+            subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+        told = zip(server.requests, server.tokens, strict=True)
+        assert {who for (_, path, _), who in told if "/resolve/" in path} == {"Bearer hf_secret"}
+        assert elsewhere.tokens == [None]
+        assert find_problem(from_hub()) is None
 
     def test_a_repository_one_has_to_ask_for(self, server: FileServer, folder: Path) -> None:
         server.gated = {"owner/model"}
@@ -335,27 +382,6 @@ class TestTheHub:
             (snapshot / name).write_bytes(b"x")
         assert remove(from_hub(revision=COMMIT))
         assert [path.name for path in snapshot.iterdir()] == ["other.pt"]
-
-    def test_the_hubs_own_transport_is_told_of_as_well(self) -> None:
-        """Files in its newer storage come by a compiled client, which reports through a bar."""
-        from huggingface_hub.utils import _xet_progress_reporting as xet
-
-        told: list[tuple[str, int, int | None]] = []
-        bar = hub.progress_bar("a", lambda *args: told.append(args))
-        reporter = xet.XetDownloadProgressReporter(
-            reconstruction_desc="a", total=10, log_level=20, tqdm_class=bar
-        )
-
-        class Report:
-            total_bytes = 10
-            total_bytes_completed = total_transfer_bytes_completed = 4
-            total_bytes_completion_rate = total_transfer_bytes_completion_rate = 1.0
-
-        with reporter:
-            reporter.update_progress(Report())
-            Report.total_bytes_completed = 10
-            reporter.update_progress(Report())
-        assert told == [("a", 4, 10), ("a", 10, 10)]
 
 
 class TestALora:

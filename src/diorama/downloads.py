@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
 from diorama.errors import InputError, OutputError
@@ -84,6 +84,7 @@ def download(
     *,
     size: int | None = None,
     sha256: str | None = None,
+    headers: Mapping[str, str] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> None:
     """Fetch a file.
@@ -97,6 +98,7 @@ def download(
         path: where to put it; replaced only by a whole file.
         size: its bytes, if known.
         sha256: its hash, if known.
+        headers: to send to the server of `url`, and to no other that it leads to.
         progress: called about once a mebibyte.
 
     Raises:
@@ -105,7 +107,7 @@ def download(
     """
     check_network(url)
     with whole_file(path) as scratch:
-        transfer = _Transfer(url, scratch, size, progress)
+        transfer = _Transfer(url, scratch, size, progress, headers or {})
         transfer.claim(path)
         try:
             transfer.run()
@@ -120,8 +122,15 @@ def download(
 class _Transfer:
     """A file that grows, over as many connections as it takes."""
 
-    def __init__(self, url: str, scratch: Path, size: int | None, progress: Progress) -> None:
-        self._url, self._scratch = url, scratch
+    def __init__(
+        self,
+        url: str,
+        scratch: Path,
+        size: int | None,
+        progress: Progress,
+        headers: Mapping[str, str],
+    ) -> None:
+        self._url, self._scratch, self._headers = url, scratch, headers
         self._size, self._progress = size, progress
         self._tag: str | None = None  # of the version that is being fetched
         self._done = 0
@@ -185,6 +194,8 @@ class _Transfer:
 
     def _connect(self) -> http.client.HTTPResponse:
         request = urllib.request.Request(self._url, headers={"User-Agent": "diorama"})
+        for name, value in self._headers.items():
+            request.add_unredirected_header(name, value)
         if self._done:
             request.add_header("Range", f"bytes={self._done}-")
         try:

@@ -1,20 +1,31 @@
-"""Fetching files of a Hugging Face repository through the hub's own client, into its cache."""
+"""Fetching files of a Hugging Face repository into the cache of the hub's own client.
+
+The client says where a file is, who may have it, and how the cache is laid out. The bytes are
+fetched by ourselves (`diorama.downloads`): of a download that stays cut, the client keeps nothing.
+"""
 
 import contextlib
 import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from diorama.downloads import check_network, check_space, is_offline
+from diorama.downloads import check_network, check_space, download, is_offline
 from diorama.errors import InputError, OutputError
 from diorama.extras import check_extra
 from diorama.files import file_hash
 
+if TYPE_CHECKING:
+    from huggingface_hub import HfFileMetadata
+
 HUB = "https://huggingface.co"
 """Unless HF_ENDPOINT names a mirror."""
+
+SHA256_DIGITS = 64
+"""In hexadecimal."""
 
 Progress = Callable[[str, int, int | None], None]
 """Called with a file's name, the bytes that are here, and those there will be (None: unknown)."""
@@ -52,13 +63,22 @@ def fetch(
     if not is_offline():
         check_network(endpoint)  # before the client, which takes a while to load
     with _one_line_errors(repository, cache), _quiet():
+        from huggingface_hub import hf_hub_url
+
         try:
             if not is_offline():
-                commit, size = _ask(repository, files, commit, endpoint, folder)
-                check_space(cache, size)
-            for name, expected in files.items():
-                options = {"revision": commit, "cache_dir": cache, "endpoint": endpoint}
-                path = _fetch_file(repository, name, expected, options, progress)
+                commit, there = _ask(repository, files, commit, endpoint)
+                missing = [n for n in files if not _pointer(folder, commit, n).exists()]
+                check_space(cache, sum(there[name].size or 0 for name in missing))
+                for name, expected in files.items():
+                    pointer = _pointer(folder, commit, name)
+                    if expected is not None and pointer.exists() and file_hash(pointer) != expected:
+                        discard(pointer)  # damaged
+                    if not pointer.exists():
+                        url = hf_hub_url(repository, name, revision=commit, endpoint=endpoint)
+                        _fetch_blob(name, url, expected, there[name], folder, progress)
+            for name in files:
+                path = _link(repository, name, commit, cache, endpoint)
                 commit = path.parents[name.count("/")].name
         except BaseException:
             if not existed:
@@ -77,81 +97,80 @@ def discard(path: Path) -> None:
 
 
 def _ask(
-    repository: str, names: Iterable[str], revision: str, endpoint: str, folder: Path
-) -> tuple[str, int]:
-    """The commit that a revision is now, and the bytes that are missing of it.
+    repository: str, names: Iterable[str], revision: str, endpoint: str
+) -> "tuple[str, dict[str, HfFileMetadata]]":
+    """The commit that a revision is now, and where each file is.
 
     Each file is asked for once: the client alone would try for 20 seconds.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
-    missing = 0
+    there = {}
     for name in names:
         url = hf_hub_url(repository, name, revision=revision, endpoint=endpoint)
-        answer = get_hf_file_metadata(url, endpoint=endpoint)
-        if answer.commit_hash is None:
+        there[name] = get_hf_file_metadata(url, endpoint=endpoint)
+        commit, etag = there[name].commit_hash, there[name].etag
+        if commit is None or etag is None:
             raise InputError(f"{endpoint} does not answer as the Hugging Face hub does")
-        revision = answer.commit_hash
-        if not (folder / "snapshots" / revision / name).exists():
-            missing += answer.size or 0
-    return revision, missing
+        revision = commit
+    return revision, there
 
 
-def _fetch_file(
-    repository: str,
+def _pointer(folder: Path, commit: str, name: str) -> Path:
+    """Where a file of a commit is, which is a link to its blob."""
+    return folder / "snapshots" / commit / name
+
+
+def _fetch_blob(
     name: str,
+    url: str,
     expected: str | None,
-    options: dict[str, Any],
+    there: "HfFileMetadata",
+    folder: Path,
     progress: Progress,
-) -> Path:
+) -> None:
+    """Have a file's content in the cache, under the name that the client looks for."""
+    from huggingface_hub.utils import build_hf_headers
+
+    assert there.etag is not None
+    blob = folder / "blobs" / there.etag
+    if expected is None and len(there.etag) == SHA256_DIGITS:
+        expected = there.etag  # so the hub names large files
+    if blob.exists() and (expected is None or file_hash(blob) == expected):
+        return
+    # Asked for where large files lie, a server signs the answer for an hour: so each new attempt
+    # begins at the hub, and the token goes no further.
+    download(
+        url,
+        blob,
+        size=there.size,
+        sha256=expected,
+        headers=build_hf_headers(library_name="diorama"),
+        progress=partial(progress, name),
+    )
+
+
+def _link(repository: str, name: str, commit: str, cache: Path, endpoint: str) -> Path:
+    """Let the client put a file whose blob is there into its commit's folder."""
     from huggingface_hub import hf_hub_download
 
-    bar = progress_bar(name, progress)
-
-    def download(*, anew: bool = False) -> Path:
-        offline = is_offline()
-        return Path(
-            hf_hub_download(
-                *(repository, name),
-                **options,
-                local_files_only=offline,
-                force_download=anew,
-                tqdm_class=bar,
-                library_name="diorama",
-            )
+    return Path(
+        hf_hub_download(
+            *(repository, name),
+            revision=commit,
+            cache_dir=cache,
+            endpoint=endpoint,
+            local_files_only=is_offline(),
+            library_name="diorama",
         )
-
-    path = download()
-    if expected is not None and file_hash(path) != expected and not is_offline():
-        path = download(anew=True)  # what was there is damaged
-    if expected is not None and (found := file_hash(path)) != expected:
-        discard(path)
-        raise InputError(
-            f"{name} of {repository} is not the file it should be: sha256 {found}, not {expected}"
-        )
-    return path
+    )
 
 
-def progress_bar(name: str, progress: Progress) -> type:
-    """A bar for the client, which shows nothing and passes on how far a file is."""
-    from tqdm import tqdm
-
-    class Bar(tqdm):
-        def __init__(self, *args: Any, **shown: Any) -> None:
-            self._done, self._all = shown.get("initial") or 0, shown.get("total")
-            super().__init__(*args, **{**shown, "disable": True})
-
-        def update(self, n: float | None = 1) -> None:
-            self._done += int(n or 0)
-            progress(name, self._done, self._all)
-
-        def update_transfer(self, n: float) -> None:
-            """What came over the line but is not written yet."""
-
-        def set_transfer_postfix_str(self, *args: Any, **shown: Any) -> None:
-            """Its speed."""
-
-    return Bar
+def discard_parts(repository: Path) -> None:
+    """Delete what was kept of downloads that stayed cut."""
+    for part in repository.glob("blobs/*.part"):
+        part.unlink(missing_ok=True)
+    _remove_empty(repository)
 
 
 def _remove_empty(repository: Path) -> None:

@@ -160,7 +160,7 @@ def remove(weights: Weights) -> bool:
     Raises:
         OutputError: if they cannot be deleted.
     """
-    from diorama.hub import discard
+    from diorama.hub import discard, discard_parts
 
     lora_was_here = weights.lora is not None and remove(weights.lora)
     folder = own_folder() / weights.name
@@ -170,6 +170,8 @@ def remove(weights: Weights) -> bool:
     try:
         for path in present:
             discard(path)
+        if weights.is_on_hub:
+            discard_parts(_repository_folder(weights))
         if folder.exists():
             shutil.rmtree(folder)
     except OSError as error:
