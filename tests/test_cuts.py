@@ -50,6 +50,12 @@ class TestCutOut:
         assert near.longer_side == 512
         assert near.size_seen(0.5) == (256, 200)
 
+    def test_parts_are_seen_together_as_far_as_is_asked(self) -> None:
+        task = two_holes()
+        assert len(cut_out([task], cell_px=150)) == 2
+        (both,) = cut_out([task], cell_px=300)
+        assert both.hole.sum() == task.hole.sum()
+
     def test_arrays_that_do_not_fit_are_refused(self) -> None:
         task = FillTask.__new__(FillTask)  # as a caller without the suite's type checks would
         values = {"rgb": np.zeros((4, 4, 3), np.uint8), "known": np.zeros((4, 4), bool)}

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import pytest
 from file_server import FileServer
+from safetensors.torch import load_file, save_file
 
 from diorama import cli, registry
 from diorama.arrays import Array
@@ -169,6 +170,17 @@ class TestTheNetwork:
         found = painted(model(folders[name], lora=loras[name]), task)
         np.testing.assert_allclose(found, expected, atol=5e-4)
         assert np.abs(found - painted(model(folders[name]), task)).max() > 0.01
+
+    def test_the_official_loras_names_are_understood(
+        self, folders: dict[str, Path], loras: dict[str, Path], tmp_path: Path
+    ) -> None:
+        lora = tiny.save_lora(folders["sd"], tmp_path / "lora.safetensors", official=True)
+        assert "lora_unet_down_blocks_0_resnets_0_conv1.lora_down.weight" in load_file(lora)
+        task = one_sided()
+        expected = painted(model(folders["sd"], lora=loras["sd"]), task)
+        np.testing.assert_allclose(
+            painted(model(folders["sd"], lora=lora), task), expected, atol=2e-4
+        )
 
     @pytest.mark.parametrize("name", tiny.MODELS)
     def test_four_steps_from_noise_and_two_over_the_first_picture(
@@ -407,8 +419,26 @@ class TestMemory:
     def test_the_text_encoders_are_not_kept(self, folders: dict[str, Path]) -> None:
         pipe = model(folders["sdxl"])._open().pipe
         assert pipe.text_encoder is pipe.text_encoder_2 is pipe.tokenizer is None
-        assert pipe.vae.use_tiling
         assert pipe.vae.use_slicing
+
+    def test_where_a_single_cut_is_too_much_the_autoencoder_works_in_tiles(
+        self, copied: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        from diffusers.models.autoencoders.vae import Decoder
+
+        forward = Decoder.forward
+        expected = model(copied).inpaint([one_sided()], seed=0)[0]
+
+        def short(self: Any, sample: Any, *args: Any) -> Any:
+            if sample.shape[-1] > SIDE // 4:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return forward(self, sample, *args)
+
+        monkeypatch.setattr(Decoder, "forward", short)
+        with caplog.at_level(logging.WARNING):
+            fill = model(copied).inpaint([one_sided()], seed=0)[0]
+        assert "out of memory on cpu, so its autoencoder works in tiles" in caplog.text
+        assert 0 < np.abs(fill - expected).mean() < 0.1
 
 
 class TestWhatCannotBeUsed:
@@ -479,8 +509,6 @@ class TestWhatCannotBeUsed:
         self.refused(copied, "is damaged.* is not a number")
 
     def change(self, part: Path, edit: Any) -> None:
-        from safetensors.torch import load_file, save_file
-
         path = next(part.glob("*.safetensors"))
         state = load_file(path)
         edit(state)

@@ -167,8 +167,8 @@ def _save_old_tokenizer(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
-def save_lora(folder: Path, path: Path) -> Path:
-    """Make a LoRA for a saved model."""
+def save_lora(folder: Path, path: Path, *, official: bool = False) -> Path:
+    """Make a LoRA for a saved model, with the names of diffusers, or of official ones (kohya's)."""
     import diffusers
     import peft
 
@@ -176,13 +176,28 @@ def save_lora(folder: Path, path: Path) -> Path:
     index = json.loads((folder / "model_index.json").read_text())
     pipeline = getattr(diffusers, index["_class_name"])
     network = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet")
-    targets = ["to_q", "to_k", "to_v", "to_out.0"]
+    targets = ["to_q", "to_k", "to_v", "to_out.0", "conv1"]
     network.add_adapter(peft.LoraConfig(r=4, init_lora_weights="gaussian", target_modules=targets))
     for name, parameter in network.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.3)
     layers = peft.get_peft_model_state_dict(network)
+    if official:
+        _save_official_lora(layers, path)
+        return path
     pipeline.save_lora_weights(
         path.parent, unet_lora_layers=layers, weight_name=path.name, safe_serialization=True
     )
     return path
+
+
+def _save_official_lora(layers: dict[str, torch.Tensor], path: Path) -> None:
+    from safetensors.torch import save_file
+
+    state = {}
+    for name, matrix in layers.items():
+        layer, _, kind = name.removesuffix(".weight").rpartition(".lora_")
+        renamed = "lora_unet_" + layer.replace(".", "_")
+        state[f"{renamed}.lora_{'down' if kind == 'A' else 'up'}.weight"] = matrix.contiguous()
+        state[f"{renamed}.alpha"] = torch.tensor(4.0)  # the rank: nothing is scaled
+    save_file(state, path)

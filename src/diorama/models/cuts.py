@@ -22,7 +22,7 @@ from diorama.models.exemplar import Exemplar
 from diorama.tiles import distant_parts
 
 CELL_PX = 48
-"""Parts of a hole nearer than about this are seen together."""
+"""Parts of a hole nearer than about this are seen together, unless more is asked for."""
 
 CONTEXT_PX = 96
 """How far around a hole a network sees, at least, where the picture goes on."""
@@ -65,18 +65,19 @@ class Cut:
         return max(1, round(scale * width)), max(1, round(scale * height))
 
 
-def cut_out(tasks: Sequence[FillTask], *, least_px: int = 0) -> list[Cut]:
+def cut_out(tasks: Sequence[FillTask], *, cell_px: int = CELL_PX, least_px: int = 0) -> list[Cut]:
     """All tasks' holes in parts that are far from each other, each with its surroundings.
 
     Args:
         tasks: whose arrays are checked.
+        cell_px: parts of a hole nearer than about this are seen together.
         least_px: sides of a cut are at least as long, where the picture is.
     """
     cuts = []
     for number, task in enumerate(tasks):
         check_task(task)
         height, width = task.hole.shape
-        for place, y, x in distant_parts(task.hole, cell_px=CELL_PX):
+        for place, y, x in distant_parts(task.hole, cell_px=cell_px):
             box = _span(y, height, least_px), _span(x, width, least_px)
             corner = box[0].start, box[1].start
             hole = np.zeros(task.hole[box].shape, bool)

@@ -24,6 +24,8 @@ commercial use and forbid certain ends.
 
 import contextlib
 import importlib
+import importlib.util
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -51,6 +53,7 @@ from diorama.models.official import (
     Device,
     Precision,
     arithmetic,
+    is_out_of_memory,
     place_of,
     run_in_parts,
     torch_dtype,
@@ -60,6 +63,8 @@ from diorama.runtime import kept, run_tasks
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
+
+logger = logging.getLogger(__name__)
 
 Sampler = Literal[
     "ddim",  # of most
@@ -127,7 +132,8 @@ class StableDiffusion:
             MissingExtraError: diffusers is not installed.
         """
         painter = self._open()
-        cuts = cut_out(tasks, least_px=painter.side_px)
+        # A look costs much the same whatever is in it, so there should be few.
+        cuts = cut_out(tasks, cell_px=painter.side_px // 8, least_px=painter.side_px)
         seen = [cut for cut in cuts if cut.known.any()]
         most = TILED_SIDES * painter.side_px
         guided = [cut for cut in cuts if not cut.known.any() or cut.longer_side > most]
@@ -345,6 +351,23 @@ class _Painter:
 
     def _paint(self, looks: Sequence[_Look], strength: float) -> Array:
         """(B, H, W, 3) of looks of one shape."""
+        vae = self.pipe.vae
+        try:
+            return self._run(looks, strength)
+        except Exception as error:
+            if len(looks) > 1 or vae.use_tiling or not is_out_of_memory(error):
+                raise
+        # Here, where the error's frames hold no tensors any more.
+        logger.warning(
+            "%s: out of memory on %s, so its autoencoder works in tiles", self.title, self.place
+        )
+        vae.enable_tiling()
+        vae.tile_sample_min_size = self.side_px // 2
+        vae.tile_latent_min_size = self.side_px // 2 // self.pipe.vae_scale_factor
+        return self._run(looks, strength)
+
+    def _run(self, looks: Sequence[_Look], strength: float) -> Array:
+        """See `_paint`."""
         import torch
         from torch.nn.functional import interpolate, max_pool2d
 
@@ -436,7 +459,6 @@ def _opened(model: StableDiffusion, stamps: object, stamp_of_lora: object) -> _P
     pipe.unet.to(place, memory_format=torch.channels_last)
     pipe.vae.to(place, memory_format=torch.channels_last)
     pipe.vae.enable_slicing()  # one picture at a time: it takes more memory than the network
-    pipe.vae.enable_tiling()
     conditions = {name: each.to(place, dtype) for name, each in conditions.items()}
     return _Painter(title, folder, pipe, conditions, place, precision)
 
@@ -500,6 +522,8 @@ def _check_whole(folder: Path, network: Any) -> None:
 
 def _fuse(pipe: Any, lora: Path) -> None:
     """Add a LoRA to the network's weights."""
+    if importlib.util.find_spec("peft") is None:
+        raise MissingExtraError("a LoRA", "diffusion")
     with _one_line_errors(lora, "is damaged, or for another network"), _quietly():
         pipe.load_lora_weights(lora.parent, weight_name=lora.name, local_files_only=True)
         fits = bool(pipe.get_list_adapters())
