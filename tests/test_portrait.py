@@ -323,5 +323,16 @@ class TestScene:
             photo_to_scene(data.astronaut(), config=SceneConfig(faces="cascad"))
         with pytest.raises(UnknownNameError, match="u2net-human"):
             photo_to_scene(data.astronaut(), config=SceneConfig(matte="u2net"))
-        with pytest.raises(InputError, match="models pull yunet"):
-            photo_to_scene(data.astronaut(), config=SceneConfig(faces="yunet"))
+
+    @pytest.mark.parametrize(
+        ("config", "command"),
+        [
+            (SceneConfig(faces="yunet"), "models pull yunet` gets them .0.2 MB, MIT.$"),
+            (SceneConfig(matte="u2net-human"), "models pull u2net-human` gets them .176 MB"),
+        ],
+    )
+    def test_what_was_not_pulled_is_missed_at_once(self, config: SceneConfig, command: str) -> None:
+        stages: list[str] = []
+        with pytest.raises(InputError, match=command):
+            photo_to_scene(data.astronaut(), config=config, progress=stages.append)
+        assert stages == []

@@ -113,7 +113,7 @@ class TestWeights:
         with pytest.raises(InputError) as caught:
             registry.load("depth", "mine")
         assert str(caught.value) == (
-            "depth 'mine': its weights are not here; `diorama models pull mine` gets them (0 MB, "
+            "depth 'mine': its weights are not here; `diorama models pull mine` gets them (0.0 MB, "
             "MIT), --depth embedded works without"
         )
         assert server.requests == []

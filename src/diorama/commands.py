@@ -584,7 +584,7 @@ def _state(entry: "ModelEntry") -> str:
     if entry.weights is None or weights.is_pulled(entry.weights):
         return "here"
     size = entry.weights.size
-    return f"{size / 1e6:.0f} MB to pull" if size else "to pull"
+    return f"{weights.megabytes(size)} to pull" if size else "to pull"
 
 
 def _facts(entry: "ModelEntry") -> Iterator[tuple[str, str]]:
@@ -599,7 +599,7 @@ def _facts(entry: "ModelEntry") -> Iterator[tuple[str, str]]:
     if entry.weights is None:
         yield "weights", entry.fingerprint or "none in the package"
     else:
-        size = f", {entry.weights.size / 1e6:.0f} MB" if entry.weights.size else ""
+        size = f", {weights.megabytes(entry.weights.size)}" if entry.weights.size else ""
         revision = f" at {entry.weights.revision[:12]}" if entry.weights.revision else ""
         yield "source", f"{entry.weights.source}{revision}{size}"
         problem = weights.find_problem(entry.weights)

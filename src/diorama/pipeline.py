@@ -473,8 +473,9 @@ class _Models:
             self.estimator = self._load("depth", config.depth)
         self.segmenter = self._load("segmenter", config.segmenter)
         self.inpainter = self._load("inpainter", config.inpainter)
-        self._faces = self._detector(config.faces)
-        self._matte = registry.find("matte", config.matte)
+        faces = self._detector(config.faces)
+        self._portrait = [faces, registry.find("matte", config.matte)] if faces else []
+        self._portrait_models = [_load(entry, config) for entry in self._portrait]
 
     def depth(self, photo: Photo) -> DepthResult:
         """Depth from whichever source was asked for."""
@@ -502,14 +503,15 @@ class _Models:
         return self.estimator.estimate(photo)
 
     def people(self, photo: Photo, matte: Alpha | None) -> tuple[Sequence[Face], Labels]:
-        """See `People`; `matte` is the depth estimator's, if it has one."""
+        """See `People`; `matte` is the depth estimator's, or the phone's, if there is one."""
         nobody = matte is not None and (matte > 0.5).mean() < LEAST_PEOPLE
-        if self._faces is None or nobody:
+        if not self._portrait or nobody:
             return (), np.zeros(photo.rgb.shape[:2], np.int32)
-        detector = self._load("faces", self._faces.name)
-        same = self.names["depth"] == self._matte.name
-        matter = self._load("matte", self._matte.name)
-        return _people(detector, matter, photo, matte if same else None)
+        for entry in self._portrait:
+            self._name(entry)
+        detector, matter = self._portrait_models
+        own = self._config.matte == "embedded"
+        return _people(detector, matter, photo, matte if own else None)
 
     @staticmethod
     def _detector(name: str) -> registry.ModelEntry | None:
@@ -534,6 +536,9 @@ class _Models:
             files = f"or a file with depth ({', '.join(sorted(DEPTH_SUFFIXES))})"
             raise UnknownNameError("depth", name, [*names, AUTO, OWN], also=files) from error
         model = _load(entry, self._config)
-        self.names[task] = entry.name
-        _note(self.facts, entry)
+        self._name(entry)
         return model
+
+    def _name(self, entry: registry.ModelEntry) -> None:
+        self.names[entry.task] = entry.name
+        _note(self.facts, entry)

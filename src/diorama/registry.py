@@ -17,7 +17,7 @@ from diorama.extras import EXTRAS, check_extra, has_extra
 from diorama.files import file_hash
 from diorama.licences import accept, accepted
 from diorama.runtime import Device, Precision, devices
-from diorama.weights import WeightFile, Weights, find_problem, hashes, locate
+from diorama.weights import WeightFile, Weights, find_problem, hashes, locate, megabytes
 
 Task = Literal["depth", "segmenter", "inpainter", "matte", "faces"]
 
@@ -238,7 +238,7 @@ def _say_once(line: str) -> None:
 
 def _way_out(entry: ModelEntry) -> str:
     assert entry.weights is not None
-    size = f"{entry.weights.size / 1e6:.0f} MB, " if entry.weights.size else ""
+    size = f"{megabytes(entry.weights.size)}, " if entry.weights.size else ""
     rather = ""
     if (entry.task, "embedded") in _entries:
         rather = f", --{entry.task} embedded works without"

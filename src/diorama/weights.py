@@ -88,6 +88,11 @@ class Weights:
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
 
+def megabytes(size: int) -> str:
+    """A size in bytes for people to read, such as "0.2 MB" or "86 MB"."""
+    return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.1f} MB"
+
+
 def own_folder() -> Path:
     """Where files from elsewhere and records lie."""
     chosen = os.environ.get("HF_ASSETS_CACHE")
