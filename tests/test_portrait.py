@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -14,8 +16,17 @@ from diorama.arrays import Array
 from diorama.camera import Camera
 from diorama.config import SceneConfig
 from diorama.errors import InputError, UnknownNameError
+from diorama.masks import Prompt, PromptedMask
 from diorama.pipeline import open_scene, photo_to_scene, remake
-from diorama.portrait import Face, add_faces, confirmed, find_people, hair_of, masks_of
+from diorama.portrait import (
+    Face,
+    add_faces,
+    confirmed,
+    find_people,
+    hair_of,
+    masks_of,
+    point_at_people,
+)
 from diorama.scene import Scene
 
 HEIGHT, WIDTH, UNIT = 240, 320, 24.0
@@ -114,6 +125,44 @@ class TestFindPeople:
         face = face_at(20, 20, unit=30)
         whole = np.ones((40, 40), np.float32)
         assert find_people(painted(whole > 0), whole, [face]).mean() > 0.9
+
+
+@dataclass(frozen=True)
+class Things:
+    """A `SeenPhoto` that knows which things there are, and answers with the one pointed at."""
+
+    labels: Array
+
+    def masks(self, prompts: Sequence[Prompt]) -> list[PromptedMask]:
+        found = []
+        for prompt in prompts:
+            labels = [int(self.labels[int(y), int(x)]) for x, y in prompt.inside]
+            found.append(PromptedMask(self.labels == max(set(labels), key=labels.count), 0.9))
+        return found
+
+
+class TestPointAtPeople:
+    def test_who_is_pointed_at(self) -> None:
+        faces = [face_at(90, 90), face_at(230, 100, roll=0.2)]
+        things = np.where(person_at(faces[0]), 4, np.where(person_at(faces[1]), 9, 0))
+        found = point_at_people(Things(things), faces, things.shape)
+        np.testing.assert_array_equal(found, np.select([things == 4, things == 9], [1, 2]))
+
+    def test_two_in_one_mask_are_parted(self) -> None:
+        faces = [face_at(90, 90), face_at(230, 100)]
+        both = (person_at(faces[0]) | person_at(faces[1])).astype(np.int64)
+        found = point_at_people(Things(both), faces, both.shape)
+        assert (found[:, :130][both[:, :130] > 0] == 1).all()
+        assert (found[:, 190:][both[:, 190:] > 0] == 2).all()
+        np.testing.assert_array_equal(found > 0, both > 0)
+
+    def test_a_chest_below_the_frame_is_not_pointed_at(self) -> None:
+        face = face_at(160, 200)
+        things = person_at(face).astype(np.int64)
+        found = point_at_people(Things(things), [face], things.shape)
+        np.testing.assert_array_equal(found, things)
+        whole = np.ones_like(things)
+        assert point_at_people(Things(whole), [face_at(-900, -900)], whole.shape).any()
 
 
 def test_a_face_in_a_stone_is_none() -> None:

@@ -23,7 +23,7 @@ from diorama.errors import InputError, UnknownNameError
 from diorama.harmonise import harmonise
 from diorama.inpaint import Inpainter, fill_layers
 from diorama.layers import extract_layers
-from diorama.masks import Masks, Segmenter, set_apart
+from diorama.masks import Masks, PromptedSegmenter, Segmenter, set_apart
 from diorama.matting import reconcile
 from diorama.phone_depth import own_depth
 from diorama.photo import Photo, load_photo
@@ -36,6 +36,7 @@ from diorama.portrait import (
     find_people,
     hair_of,
     masks_of,
+    point_at_people,
 )
 from diorama.runtime import release_networks
 from diorama.scene import Part, Scene
@@ -279,7 +280,9 @@ def remake(
         stages,
         config=config,
         segmenter=models.get("segmenter"),
-        people=partial(_people, models["faces"], models["matte"]) if "faces" in models else None,
+        people=partial(_people, models["faces"], models["matte"], models["segmenter"])
+        if "faces" in models
+        else None,
         inpainter=models["inpainter"],
         report=progress or (lambda stage: None),
     )
@@ -377,15 +380,24 @@ def _make(
 
 
 def _people(
-    detector: FaceDetector, matter: MatteEstimator, photo: Photo, matte: Alpha | None = None
+    detector: FaceDetector,
+    matter: MatteEstimator,
+    segmenter: Segmenter,
+    photo: Photo,
+    matte: Alpha | None = None,
 ) -> tuple[Sequence[Face], Labels]:
-    """See `People`; `matte` is the estimator's, if it is the one to go by."""
+    """See `People`; `matte` is the estimator's, if it is the one to go by.
+
+    A segmenter that can be pointed at knows better than a matte who is whose face's.
+    """
     faces = detector.detect(photo)
     if faces:
         matte = matter.matte(photo) if matte is None else matte
         faces = confirmed(faces, matte)
     if not faces or matte is None:
         return (), np.zeros(photo.rgb.shape[:2], np.int32)
+    if isinstance(segmenter, PromptedSegmenter):
+        return faces, point_at_people(segmenter.look(photo), faces, photo.rgb.shape)
     return faces, find_people(photo.rgb, matte, faces)
 
 
@@ -511,7 +523,7 @@ class _Models:
             self._name(entry)
         detector, matter = self._portrait_models
         own = self._config.matte == "embedded"
-        return _people(detector, matter, photo, matte if own else None)
+        return _people(detector, matter, self.segmenter, photo, matte if own else None)
 
     @staticmethod
     def _detector(name: str) -> registry.ModelEntry | None:
