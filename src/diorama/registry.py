@@ -420,6 +420,7 @@ for _entry in (
         "diorama.models.embedded:EmbeddedMatte",
         "Apache-2.0",
         packaged="embedded.onnx",
+        precision="int8",
     ),
     ModelEntry(
         "u2net-human",
@@ -439,6 +440,7 @@ for _entry in (
                 ),
             ),
         ),
+        precision="fp32",
     ),
     ModelEntry(
         "cascade",

@@ -143,6 +143,8 @@ class EmbeddedMatte:
 
     weights: Path = WEIGHTS
     """The network's file."""
+    device: Device = "cpu"
+    """Where the network runs."""
 
     def matte(self, photo: Photo) -> Alpha:
         """(H, W) float32 in 0..1: people.
@@ -150,7 +152,7 @@ class EmbeddedMatte:
         Raises:
             InputError: if the weights are missing, damaged or another network's.
         """
-        matte = EmbeddedDepth(self.weights).estimate(photo).matte
+        matte = EmbeddedDepth(self.weights, self.device).estimate(photo).matte
         assert matte is not None
         return matte
 

@@ -268,11 +268,6 @@ def torch_dtype(precision: str) -> "torch.dtype":
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
-def is_reduced(precision: Precision, place: str) -> bool:
-    """Whether to compute in fewer bits than float32 has."""
-    return arithmetic(precision, place) != "fp32"
-
-
 def _has_bfloat16(place: str) -> bool:
     import torch
 

@@ -5,7 +5,6 @@ Apache-2.0, as is the project that exported it to ONNX and hosts the file (MIT).
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ import numpy as np
 from diorama.arrays import Alpha, check_rgb
 from diorama.errors import InputError
 from diorama.photo import Photo
-from diorama.runtime import open_session
+from diorama.runtime import Device, device_of, kept, open_network
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -33,6 +32,8 @@ class U2NetHuman:
 
     weights: Path
     """The network's .onnx file."""
+    device: Device = "auto"
+    """Where the network runs."""
 
     def matte(self, photo: Photo) -> Alpha:
         """(H, W) float32 in 0..1: people.
@@ -41,9 +42,7 @@ class U2NetHuman:
             InputError: if the weights are missing, damaged or another network's.
         """
         check_rgb(photo.rgb)
-        if not self.weights.is_file():
-            raise InputError(f"{self.weights} is not there: pass the file of U2-Net's weights")
-        session = _session(self.weights, self.weights.stat().st_mtime_ns)
+        session = self._open()
         height, width = photo.rgb.shape[:2]
         seen = cv2.resize(photo.rgb, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
         seen = seen / max(float(seen.max()), 1e-6)
@@ -56,11 +55,21 @@ class U2NetHuman:
         share /= max(float(share.max()), 1e-6)
         return cv2.resize(share, (width, height), interpolation=cv2.INTER_LINEAR)
 
+    @property
+    def runs_as(self) -> str:
+        """Where and in what the network runs here."""
+        return f"{device_of(self._open())} fp32"
 
-@lru_cache(maxsize=1)
-def _session(weights: Path, changed_ns: int) -> "InferenceSession":
+    def _open(self) -> "InferenceSession":
+        if not self.weights.is_file():
+            raise InputError(f"{self.weights} is not there: pass the file of U2-Net's weights")
+        return _session(self.weights, self.weights.stat().st_mtime_ns, self.device)
+
+
+@kept(1)
+def _session(weights: Path, changed_ns: int, device: Device) -> "InferenceSession":
     del changed_ns
-    session = open_session(weights)
+    session = open_network(weights, device)
     shapes = [i.shape[1:] for i in session.get_inputs()]
     if shapes != [[3, SIDE_PX, SIDE_PX]]:
         raise InputError(f"{weights} is not U2-Net: its inputs are {shapes}")
