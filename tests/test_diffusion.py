@@ -342,6 +342,58 @@ class TestSeams:
         assert np.abs(cv2.GaussianBlur(whole - guide, (0, 0), 3)[inner]).mean() > 0.02
 
 
+class TestScales:
+    """All ways around a network, which here is one that knows the truth, but for a tint."""
+
+    @pytest.mark.parametrize(
+        ("height", "width", "bound"),
+        [
+            (40, 44, 0.005),  # enlarged
+            (SIDE, SIDE, 0.002),
+            (100, 150, 0.002),  # in tiles of full size
+            (150, 420, 0.01),  # in smaller tiles, with scales that the exemplar fill has to guess
+        ],
+    )
+    def test_a_perfect_network_gives_the_truth(
+        self,
+        folders: dict[str, Path],
+        height: int,
+        width: int,
+        bound: float,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        truth = cv2.GaussianBlur(scenery(height, width), (0, 0), 6)
+        first, hole = width // 4, width // 3
+        task = one_sided(height, width, first=first, hole=hole)
+        task = FillTask(np.where(task.known[..., None], truth, MAGENTA), task.known, task.hole)
+        strengths = []
+
+        def paint(painter: Any, looks: Any, *, strength: float = 1.0) -> list[Array]:
+            strengths.extend([strength] * len(looks))
+            return [told(look, painter.side_px) for look in looks]
+
+        def told(look: diffusion._Look, side: int) -> Array:
+            _, again, *corner = look.key
+            parts = cuts.cut_out([task], cell_px=side // 8, least_px=side)
+            (cut,) = [cut for cut in parts if cut.corner == tuple(corner[:2])]
+            rows, columns = (
+                slice(at, at + size) for at, size in zip(cut.corner, cut.hole.shape, strict=True)
+            )
+            most = diffusion.TILED_SIDES * side / cut.longer_side
+            scale = min(1, most) if again else min(diffusion.ENLARGED, side / cut.longer_side)
+            size = cut.size_seen(scale)
+            way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+            whole = cv2.resize(truth[rows, columns], size, interpolation=way)
+            (top, left), (h, w) = look.corner, look.known.shape
+            return whole[top : top + h, left : left + w] + np.float32([0.05, -0.05, 0.02])
+
+        monkeypatch.setattr(diffusion._Painter, "paint", paint)
+        (fill,) = model(folders["sd"]).inpaint([task], seed=0)
+        error = np.abs(fill - truth[task.hole])
+        assert error.mean() < bound
+        assert (diffusion.AGAIN in strengths) == (max(height, width) > SIDE)
+
+
 class TestTiles:
     def test_they_cover_a_side_evenly_with_room_to_blend(self) -> None:
         assert diffusion._starts(60, 64) == diffusion._starts(64, 64) == [0]

@@ -354,6 +354,8 @@ class TestScene:
     def test_an_edit_keeps_her(self, scene: Scene, tmp_path: Path) -> None:
         assert scene.provenance["models"]["faces"] == "cascade"
         assert scene.provenance["models"]["matte"] == "embedded"
+        assert scene.provenance["licences"]["faces cascade"] == "BSD-3-Clause"
+        assert scene.provenance["licences"]["matte embedded"] == "Apache-2.0"
         scene.save(tmp_path / "portrait.diorama")
         again = remake(open_scene(tmp_path / "portrait.diorama"), {"raw_disparity"})
         np.testing.assert_allclose(again.disparity, scene.disparity, atol=2e-4)

@@ -142,7 +142,7 @@ def photo_to_scene(
         confidence=canonical.confidence,
         edges=canonical.edges,
     )
-    return _make(
+    scene = _make(
         scene,
         STAGES[2:],
         config=config,
@@ -151,6 +151,8 @@ def photo_to_scene(
         inpainter=models.inpainter,
         report=report,
     )
+    # What found people is among the facts only now.
+    return replace(scene, provenance={**scene.provenance, **models.facts})
 
 
 def check_models(config: SceneConfig) -> None:

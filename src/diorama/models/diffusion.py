@@ -432,6 +432,7 @@ def _opened(model: StableDiffusion, stamps: object, stamp_of_lora: object) -> _P
 
         with quietly("transformers"):
             diffusers: Any = importlib.import_module("diffusers")
+            pipeline: Any = getattr(diffusers, name)  # which imports it
     except ModuleNotFoundError as error:
         raise MissingExtraError(title, "diffusion") from error
     words = [f"{part}{n}" for part in ("tokenizer", "text_encoder") for n in _words(name)]
@@ -440,7 +441,6 @@ def _opened(model: StableDiffusion, stamps: object, stamp_of_lora: object) -> _P
             raise InputError(f"{folder} lacks its folder {part}: pass that of {KIND}")
     place = place_of(title, model.device)
     precision = arithmetic(model.precision, place)
-    pipeline: Any = getattr(diffusers, name)
     conditions = _conditions(pipeline, folder, model.prompt, title)
     dtype = torch_dtype(precision)
     variant = _variant(folder / "unet")
