@@ -15,6 +15,7 @@ from skimage import data
 from diorama.arrays import Array
 from diorama.camera import Camera
 from diorama.config import SceneConfig
+from diorama.depth import DepthResult
 from diorama.errors import InputError, UnknownNameError
 from diorama.masks import Prompt, PromptedMask
 from diorama.pipeline import open_scene, photo_to_scene, remake
@@ -26,6 +27,7 @@ from diorama.portrait import (
     hair_of,
     masks_of,
     point_at_people,
+    settle_outlines,
 )
 from diorama.scene import Scene
 
@@ -216,9 +218,9 @@ class TestAddFaces:
         person = person_at(face)
         seen = np.roll(person, 5, 1)  # as an estimator may see it
         disparity = np.where(seen, 0.8, 0.2).astype(np.float32)
-        found = self.made(face, disparity)
-        body = np.zeros_like(person)
-        body[160:] = True
+        before = disparity.copy()
+        found = settle_outlines(disparity, [face], person.astype(np.int32))
+        np.testing.assert_array_equal(disparity, before)
         rows = np.s_[170:230]
         left = np.argmax(person[rows], axis=1)
         for y, x in zip(range(170, 230), left, strict=True):
@@ -350,6 +352,18 @@ class TestScene:
         scene = photo_to_scene(data.astronaut(), config=SceneConfig(faces="none"))
         assert scene.provenance["faces"] == []
         assert not {"faces", "matte"} & set(scene.provenance["models"])
+
+    def test_depth_that_somebody_gave_is_kept(self, scene: Scene) -> None:
+        given = DepthResult(scene.raw_disparity, "relative")
+        plain = SceneConfig(faces="none")
+        one, other = (
+            photo_to_scene(data.astronaut(), depth=given, config=config)
+            for config in (SceneConfig(), plain)
+        )
+        assert len(one.provenance["faces"]) == 1
+        face = np.s_[90:150, 200:245]  # masks differ, and so do outlines
+        assert np.abs(one.disparity - other.disparity)[face].max() < 0.03
+        assert np.abs(one.disparity - scene.disparity)[face].max() > 0.05
 
     def test_an_edit_keeps_her(self, scene: Scene, tmp_path: Path) -> None:
         assert scene.provenance["models"]["faces"] == "cascade"

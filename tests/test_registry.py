@@ -268,7 +268,7 @@ class TestLicences:
 
 
 def test_a_name_of_another_task_is_told() -> None:
-    with pytest.raises(UnknownNameError, match="embedded, .*while 'lama' is for --inpainter"):
+    with pytest.raises(UnknownNameError, match=r"embedded, .*while 'lama' is for --inpainter"):
         registry.find("segmenter", "lama")
 
 

@@ -37,6 +37,7 @@ from diorama.portrait import (
     hair_of,
     masks_of,
     point_at_people,
+    settle_outlines,
 )
 from diorama.runtime import release_networks
 from diorama.scene import Part, Scene
@@ -328,7 +329,11 @@ def _make(
             config=config.harmonise,
         )
         disparity = harmonised.disparity
-        if faces:
+        # Depth that somebody measured knows better; so do large networks what a face is like.
+        estimator = names.get("depth", "")
+        if faces and any(estimator == entry.name for entry in registry.entries("depth")):
+            disparity = settle_outlines(disparity, faces, masks.labels)
+        if faces and estimator == "embedded":
             disparity = add_faces(disparity, faces, masks.labels, photo.camera)
         reports["harmonise"] = dataclasses.asdict(harmonised.report)
 

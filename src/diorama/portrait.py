@@ -214,6 +214,27 @@ def hair_of(faces: Sequence[Face], shape: tuple[int, ...]) -> Mask:
     return hair
 
 
+def settle_outlines(disparity: Disparity, faces: Sequence[Face], labels: Labels) -> Disparity:
+    """Let an estimate's outlines of people lie where their masks have them.
+
+    Args:
+        disparity: (H, W) in 1/scene units; not changed.
+        faces: where they are.
+        labels: (H, W) int32, masks: a person is the one between a face's eyes and mouth.
+
+    Returns:
+        (H, W) float32, the same but beside their outlines, on both sides.
+    """
+    result = disparity.copy()
+    reach = max(1, round(RIM * max(disparity.shape)))
+    people = [labels == own for own in sorted(set(masks_of(faces, labels)))]
+    for person in people:
+        _settle_rim(result, person, reach)
+    if people:
+        _settle_behind(result, np.logical_or.reduce(people), reach)
+    return result
+
+
 def add_faces(
     disparity: Disparity, faces: Sequence[Face], labels: Labels, camera: Camera
 ) -> Disparity:
@@ -229,12 +250,6 @@ def add_faces(
         (H, W) float32, the same but on faces.
     """
     result = disparity.copy()
-    reach = max(1, round(RIM * max(disparity.shape)))
-    people = [labels == own for own in sorted(set(masks_of(faces, labels)))]
-    for person in people:
-        _settle_rim(result, person, reach)
-    if people:
-        _settle_behind(result, np.logical_or.reduce(people), reach)
     for face in faces:
         frame = _frame(face)
         box = _box(frame, disparity.shape)
