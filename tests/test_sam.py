@@ -9,6 +9,7 @@ import functools
 import json
 import logging
 import math
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -622,3 +623,20 @@ def test_from_the_pull_to_the_scene(
     provenance = open_scene(tmp_path / "out" / "cat.diorama").provenance
     assert provenance["models"]["segmenter"] == name
     assert provenance["licences"][f"segmenter {name}"].startswith("Apache-2.0")
+
+
+def test_the_example_of_the_documentation_runs(
+    mobile: tuple[Path, Any],
+    photo: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = Path(__file__).parents[1] / "docs" / "models.md"
+    section = page.read_text().partition("### Masks")[2].partition("\n### ")[0]
+    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    shutil.copy(photo, tmp_path / "cat.jpg")
+    shutil.copytree(mobile[0], tmp_path / "mobile-sam")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, str(page), "exec"), {})
+    assert capsys.readouterr().out.startswith("(120, 160) ")
