@@ -290,6 +290,18 @@ class TestContract:
         task = FillTask(np.ones((20, 30, 3), np.float32), nowhere, ~nowhere)
         assert (model(folders["sd"]).inpaint([task], seed=0)[0] == 0.5).all()
 
+    def test_so_is_one_beside_which_the_network_would_see_nothing(
+        self, folders: dict[str, Path]
+    ) -> None:
+        """A line of known pixels, less than half of one as it is shown."""
+        known = np.zeros((64, 600), bool)
+        known[31:33] = True
+        hole = np.zeros((64, 600), bool)
+        hole[33:50, 100:500] = True
+        task = FillTask(scenery(64, 600), known, hole)
+        (expected,) = Exemplar().inpaint([task], seed=3)
+        np.testing.assert_array_equal(model(folders["sd"]).inpaint([task], seed=3)[0], expected)
+
     def test_a_hole_far_from_all_that_is_known_is_left_to_the_exemplar_fill(
         self, folders: dict[str, Path]
     ) -> None:
@@ -525,6 +537,12 @@ class TestWhatCannotBeUsed:
     def test_a_network_that_cannot_see_what_is_known(self, tmp_path: Path) -> None:
         folder = tiny.save("sd", tmp_path / "four", unet=tiny.unet(channels=4))
         self.refused(folder, "is no inpainting model: its network takes 4 channels, and not 9")
+
+    def test_parts_of_several_models(self, copied: Path) -> None:
+        torch.manual_seed(0)
+        other = tiny.text_encoder("CLIPTextModel", hidden_size=16)
+        other.save_pretrained(copied / "text_encoder")
+        self.refused(copied, "has parts that do not fit each other: ")
 
     @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])
     def test_a_missing_part(self, copied: Path, part: str) -> None:

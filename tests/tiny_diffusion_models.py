@@ -32,11 +32,11 @@ def tokenizer() -> Any:
         return transformers.CLIPTokenizer(str(vocabulary), str(merges), model_max_length=77)
 
 
-def text_encoder(name: str) -> Any:
+def text_encoder(name: str, *, hidden_size: int = 32) -> Any:
     import transformers
 
     config = transformers.CLIPTextConfig(
-        hidden_size=32,
+        hidden_size=hidden_size,
         intermediate_size=37,
         num_attention_heads=4,
         num_hidden_layers=2,

@@ -134,15 +134,20 @@ class StableDiffusion:
         painter = self._open()
         # A look costs much the same whatever is in it, so there should be few.
         cuts = cut_out(tasks, cell_px=painter.side_px // 8, least_px=painter.side_px)
-        seen = [cut for cut in cuts if cut.known.any()]
+        looks = run_tasks([partial(_whole, cut, painter.side_px, seed) for cut in cuts])
+        seen = [(cut, look) for cut, look in zip(cuts, looks, strict=True) if look.known.any()]
         most = TILED_SIDES * painter.side_px
-        guided = [cut for cut in cuts if not cut.known.any() or cut.longer_side > most]
+        guided = [
+            cut
+            for cut, look in zip(cuts, looks, strict=True)
+            if cut.longer_side > most or not look.known.any()
+        ]
         fills = exemplar_fills(tasks, guided, seed)
-        pictures = painter.paint([_whole(cut, painter.side_px, seed) for cut in seen])
+        pictures = painter.paint([look for _, look in seen])
         drafts = run_tasks(
             [
                 partial(_draft, cut, picture, painter.side_px)
-                for cut, picture in zip(seen, pictures, strict=True)
+                for (cut, _), picture in zip(seen, pictures, strict=True)
             ]
         )
         self._refine(painter, drafts, seed)
@@ -300,7 +305,7 @@ def _fill(draft: _Draft, guide: Array) -> Array:
     amiss = draft.rgb - picture
     picture[hole] += solve_harmonic(amiss, draft.known, hole, tolerance=1e-3)
     np.clip(picture, 0, 1, out=picture)
-    if hole is cut.hole:
+    if hole.shape == cut.hole.shape:
         return picture[hole]
     picture = np.where(draft.known[..., None], draft.rgb, picture)
     return with_fine_scales(cut, picture, guide)
@@ -355,7 +360,12 @@ class _Painter:
         try:
             return self._run(looks, strength)
         except Exception as error:
-            if len(looks) > 1 or vae.use_tiling or not is_out_of_memory(error):
+            if not is_out_of_memory(error):
+                reason = _first_line(error)
+                raise InputError(
+                    f"{self.folder} has parts that do not fit each other: {reason}"
+                ) from error
+            if len(looks) > 1 or vae.use_tiling:
                 raise
         # Here, where the error's frames hold no tensors any more.
         logger.warning(
@@ -549,8 +559,11 @@ def _one_line_errors(path: Path, fault: str = "lacks files or is damaged") -> It
     try:
         yield
     except Exception as error:
-        reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
-        raise InputError(f"{path} {fault}: {reason}") from error
+        raise InputError(f"{path} {fault}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line), type(error).__name__)
 
 
 @contextlib.contextmanager
