@@ -153,6 +153,31 @@ class TestPreprocessing:
         step = 1 / 255 / min(sam.DEVIATION)  # of a byte, to which theirs or ours is rounded
         assert np.abs(found - expected).max() < 1.5 * step
 
+    def test_prompts_are_scaled_as_by_transformers(self) -> None:
+        """It counts pixels; theirs at (9, 4) has its middle at our (9.5, 4.5) of its own grid."""
+        processor = transformers.SamProcessor(transformers.SamImageProcessorPil())
+        image = np.zeros((683, 1000, 3), np.uint8)
+        prompt = Prompt(
+            inside=((333.0, 12.5),), outside=((999.0, 682.0),), box=(1.0, 2.0, 30.0, 40.0)
+        )
+        rows, columns = prompted.fitted(683, 1000, 1024)
+        scales = rows / 683, columns / 1000
+        half = 0.5 / np.array(scales[::-1])
+        theirs = processor(
+            image,
+            input_points=[
+                [(np.array(p) - half).tolist() for p in (*prompt.inside, *prompt.outside)]
+            ],
+            input_labels=[[1, 0]],
+            input_boxes=[[(np.array(prompt.box) - np.tile(half, 2)).tolist()]],
+            return_tensors="pt",
+        )
+        points, labels, boxes = prompted.coordinates([prompt], scales)
+        np.testing.assert_allclose(points[0], theirs["input_points"][0, 0], atol=1e-3)
+        np.testing.assert_array_equal(labels[0], theirs["input_labels"][0, 0])
+        assert boxes is not None
+        np.testing.assert_allclose(boxes, theirs["input_boxes"][0], atol=1e-3)
+
     def test_colours_may_be_others(self, copied: Path, demo: Photo) -> None:
         path = copied / "preprocessor_config.json"
         path.write_text(json.dumps({"image_mean": [0.5] * 3, "image_std": [0.25] * 3, "size": {}}))
