@@ -175,7 +175,7 @@ class TestTheNetwork:
         self, folders: dict[str, Path], loras: dict[str, Path], tmp_path: Path
     ) -> None:
         lora = tiny.save_lora(folders["sd"], tmp_path / "lora.safetensors", official=True)
-        assert "lora_unet_down_blocks_0_resnets_0_conv1.lora_down.weight" in load_file(lora)
+        assert "lora_unet_down_blocks_0_downsamplers_0_conv.lora_down.weight" in load_file(lora)
         task = one_sided()
         expected = painted(model(folders["sd"], lora=loras["sd"]), task)
         np.testing.assert_allclose(

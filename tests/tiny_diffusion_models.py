@@ -129,6 +129,13 @@ def sdxl() -> Any:
 
 MODELS = {"sd": stable_diffusion, "sdxl": sdxl}
 
+LORA_LAYERS = [
+    *("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),
+    *("conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv"),
+    "time_emb_proj",
+]
+"""What the LoRAs of latent consistency change."""
+
 
 def save(name: str, folder: Path, *, variant: str | None = None, **changes: Any) -> Path:
     """Make a model and save it, with the files that official ones have; the same numbers each time.
@@ -176,11 +183,11 @@ def save_lora(folder: Path, path: Path, *, official: bool = False) -> Path:
     index = json.loads((folder / "model_index.json").read_text())
     pipeline = getattr(diffusers, index["_class_name"])
     network = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet")
-    targets = ["to_q", "to_k", "to_v", "to_out.0", "conv1"]
-    network.add_adapter(peft.LoraConfig(r=4, init_lora_weights="gaussian", target_modules=targets))
+    config = peft.LoraConfig(r=4, init_lora_weights="gaussian", target_modules=LORA_LAYERS)
+    network.add_adapter(config)
     for name, parameter in network.named_parameters():
         if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.3)
+            torch.nn.init.normal_(parameter, std=0.1)
     layers = peft.get_peft_model_state_dict(network)
     if official:
         _save_official_lora(layers, path)
