@@ -329,6 +329,7 @@ def _diffusion(
     *,
     licence: str,
     attribution: str,
+    memory_mb: int | None = None,
 ) -> ModelEntry:
     """An inpainting model on the hub that runs through diffusers, with its half-precision files.
 
@@ -360,6 +361,7 @@ def _diffusion(
         caveat=OPEN_RAIL,
         extra="diffusion",
         weights=Weights(name, source, tuple(files), revision, lora),
+        memory_mb=memory_mb,
     )
 
 
@@ -664,6 +666,7 @@ for _entry in (
             "Stable Diffusion (Rombach et al., 2022), CompVis and Runway, "
             "https://huggingface.co/stable-diffusion-v1-5/stable-diffusion-inpainting"
         ),
+        memory_mb=5700,
     ),
     _diffusion(
         "sdxl-inpainting",
