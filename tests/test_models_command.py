@@ -194,7 +194,7 @@ def test_where_and_in_what_a_model_runs(
     caplog.clear()
     told(*args, "--precision", "bf16", "--device", "cpu", "--low-memory")
     assert caplog.messages == [
-        "depth 'embedded' computes in int8 alone: --precision bf16 does not change it"
+        "'embedded' computes in int8 alone: --precision bf16 does not change it"
     ]
     provenance = open_scene(tmp_path / "out" / "cat.diorama").provenance
     assert provenance["runs_as"] == {

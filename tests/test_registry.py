@@ -191,8 +191,8 @@ class TestSettings:
             built = registry.load("depth", "embedded", device="cuda", precision="fp32")
         assert built == registry.load("depth", "embedded", device="cpu", precision="int8")
         assert [record.getMessage() for record in caplog.records] == [
-            "depth 'embedded' runs on cpu alone: --device cuda does not change it",
-            "depth 'embedded' computes in int8 alone: --precision fp32 does not change it",
+            "'embedded' runs on cpu alone: --device cuda does not change it",
+            "'embedded' computes in int8 alone: --precision fp32 does not change it",
         ]
 
     def test_one_that_takes_no_settings_says_so(
@@ -204,7 +204,7 @@ class TestSettings:
         pull(model.weights)
         registry.load("depth", "mine", device="cpu")
         assert caplog.messages == [
-            "depth 'mine' has no choice of device: --device cpu does not change it"
+            "'mine' has no choice of device: --device cpu does not change it"
         ]
 
     @pytest.mark.parametrize("task", ["segmenter", "inpainter"])

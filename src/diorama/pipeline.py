@@ -304,7 +304,8 @@ def _make(
     """Run those of the stages after depth that are asked for; layers and inpaint always are."""
     photo, masks, disparity = scene.photo, scene.masks, scene.disparity
     reports = dict(scene.provenance.get("reports", {}))
-    runs_as = dict(scene.provenance.get("runs_as", {}))
+    before = scene.provenance.get("runs_as")
+    runs_as = dict(before) if isinstance(before, dict) else {}
     names = scene.provenance.get("models", {})
     faces = _faces_in(scene.provenance)
 
@@ -490,6 +491,8 @@ class _Models:
             self.names["depth"] = Path(config.depth).name
         elif config.depth not in (AUTO, OWN):
             self.estimator = self._load("depth", config.depth)
+        elif config.depth == AUTO:
+            _load(registry.find("depth", "embedded"), config)  # in case the photo brings none
         self.segmenter = self._load("segmenter", config.segmenter)
         self.inpainter = self._load("inpainter", config.inpainter)
         faces = self._detector(config.faces)

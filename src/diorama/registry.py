@@ -227,7 +227,7 @@ def _settings(entry: ModelEntry, wanted: dict[str, str]) -> dict[str, str]:
         elif has_network and value not in allowed:
             way = {"device": "runs on", "precision": "computes in"}[setting]
             own = f"{way} {allowed[0]} alone" if allowed else f"has no choice of {setting}"
-            _say_once(f"{entry.task} {entry.name!r} {own}: --{setting} {value} does not change it")
+            _say_once(f"{entry.name!r} {own}: --{setting} {value} does not change it")
     return taken
 
 
@@ -560,6 +560,7 @@ for _entry in (
                 ),
             ),
         ),
+        precision="fp32",
     ),
     _sam(
         "sam2-tiny",

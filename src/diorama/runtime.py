@@ -6,8 +6,8 @@ thread pool. The bands do not depend on the number of threads, so neither does a
 What an ONNX file runs on is a matter of which wheel of ONNX Runtime is installed, and that of what
 somebody wanted. So "auto" means the best device that a wheel was installed for: CUDA, DirectML,
 OpenVINO, else the CPU. TensorRT, which is in every wheel with CUDA, compiles for minutes whenever a
-picture has a new size, and CoreML, which is in every wheel for macOS, does so for seconds, and is
-slower than the CPU at sizes that vary: both are for who asks for them.
+picture has a new size, and CoreML, which is in every wheel for macOS, loses its speed where sizes
+vary, says its documentation, and ours do: both are for who asks for them.
 """
 
 import contextlib
