@@ -227,12 +227,13 @@ class TestTheNetwork:
         assert 0 < np.abs(found - expected).max() < 0.1
 
     @pytest.mark.parametrize("precision", ["bf16", "fp16"])
+    @pytest.mark.parametrize("name", tiny.MODELS)
     def test_reduced_precision_paints_nearly_the_same(
-        self, folders: dict[str, Path], precision: str
+        self, folders: dict[str, Path], name: str, precision: str
     ) -> None:
         task = one_sided()
-        chosen = model(folders["sd"], precision=precision)
-        found, expected = painted(chosen, task), painted(model(folders["sd"]), task)
+        chosen = model(folders[name], precision=precision)
+        found, expected = painted(chosen, task), painted(model(folders[name]), task)
         assert found.dtype == np.float32
         assert 0 < np.abs(found - expected).mean() < 0.05
         assert chosen.runs_as == f"cpu {precision}"

@@ -71,7 +71,7 @@ def vae() -> Any:
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
         sample_size=SIDE_PX,
-        force_upcast=False,
+        force_upcast=True,  # as official ones: SDXL's overflows in fp16
     )
 
 
