@@ -366,7 +366,14 @@ def _diffusion(
 
 
 def _sam(
-    name: str, summary: str, source: str, revision: str, size: int, sha256: str | None = None
+    name: str,
+    summary: str,
+    source: str,
+    revision: str,
+    size: int,
+    sha256: str | None = None,
+    *,
+    memory_mb: int | None = None,
 ) -> ModelEntry:
     """A SAM or SAM 2 on the hub that runs through transformers."""
     paper, code = (
@@ -388,6 +395,7 @@ def _sam(
         attribution=f"{paper}, Meta, https://github.com/facebookresearch/{code}",
         extra="models",
         weights=Weights(name, source, files, revision),
+        memory_mb=memory_mb,
     )
 
 
@@ -569,6 +577,7 @@ for _entry in (
         "de431c4043854a71d8101e17995dfe596bf101a5",
         155_908_064,
         "48c14467e5cf9e51870511feb72c89688e82dd74523142c0538b663e193ac2a7",
+        memory_mb=1900,
     ),
     _sam(
         "sam2-small",
@@ -600,6 +609,7 @@ for _entry in (
         "facebook/sam-vit-base",
         "70c1a07f894ebb5b307fd9eaaee97b9dfc16068f",
         375_000_000,
+        memory_mb=2800,
     ),
     _sam(
         "sam-large",
