@@ -123,6 +123,23 @@ class TestFindPeople:
         matte = np.full((HEIGHT, WIDTH), 0.5, np.float32)
         find_people(painted(matte > 1), matte, [face_at(*at)])
 
+    @pytest.mark.parametrize("size", [(1, 1), (5, 7), (40, 3), (9, 400)])
+    def test_the_smallest_photos(self, size: tuple[int, int]) -> None:
+        matte = np.ones(size, np.float32)
+        found = find_people(painted(matte > 0), matte, [face_at(size[1] / 2, size[0] / 3, unit=2)])
+        assert found.shape == size
+
+    def test_all_but_a_corner(self) -> None:
+        matte = np.ones((60, 80), np.float32)
+        matte[:1, :3] = 0
+        found = find_people(painted(matte > 0.5), matte, [face_at(40, 25, unit=30)])
+        assert found.mean() > 0.8
+
+    def test_one_colour(self) -> None:
+        flat = np.full((HEIGHT, WIDTH, 3), 0.5, np.float32)
+        face = face_at(160, 90)
+        find_people(flat, person_at(face).astype(np.float32), [face])
+
     def test_who_fills_the_photo(self) -> None:
         face = face_at(20, 20, unit=30)
         whole = np.ones((40, 40), np.float32)

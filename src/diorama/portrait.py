@@ -29,8 +29,8 @@ WORK_SIZE = 400
 LEAST_MATTE = 0.4
 """Mean of the matte over what is a face."""
 
-CUT_ROUNDS = 4
-"""Of GrabCut."""
+CUT_ROUNDS, LEAST_SAMPLES = 4, 50
+"""Of GrabCut: rounds, and pixels on either side that its models of colour need."""
 
 SMALLEST_PX = 6.0
 """Distance between the pupils below which a face is flat."""
@@ -155,7 +155,8 @@ def find_people(rgb: Rgb, matte: Alpha, faces: Sequence[Face]) -> Labels:
     marks = np.where(belief > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     marks[belief < -4] = cv2.GC_BGD
     marks[face | (trunk & (share > 0.5))] = cv2.GC_FGD
-    if face.any() and (marks == cv2.GC_BGD).any():
+    inside = np.count_nonzero(marks & 1)  # certain and probable foreground are odd
+    if face.any() and min(inside, marks.size - inside) >= LEAST_SAMPLES:
         cv2.setRNGSeed(0)  # its colour models start at random
         models = np.zeros((1, 65)), np.zeros((1, 65))
         pixels = np.rint(255 * small[..., ::-1]).astype(np.uint8)
