@@ -119,9 +119,11 @@ def confirmed(faces: Sequence[Face], matte: Alpha) -> tuple[Face, ...]:
     """
     kept = []
     for face in faces:
-        oval = _oval(_frame(face), matte.shape)
-        if oval.any() and matte[oval].mean() > LEAST_MATTE:
-            kept.append(face)
+        frame = _frame(face)
+        if (box := _box(frame, matte.shape)) is not None:
+            oval = _in_oval(*frame.places_in(box), FACE)
+            if oval.any() and matte[box][oval].mean() > LEAST_MATTE:
+                kept.append(face)
     return tuple(kept)
 
 
@@ -210,8 +212,10 @@ def hair_of(faces: Sequence[Face], shape: tuple[int, ...]) -> Mask:
     """(H, W) bool: where the outlines of these people's heads may be hair."""
     hair = np.zeros(shape[:2], bool)
     for face in faces:
-        u, v = _frame(face).places_in((slice(0, shape[0]), slice(0, shape[1])))
-        hair |= (_outside_head(u, v) < 0.5) & ~_in_oval(u, v, FACE)
+        frame = _frame(face)
+        if (box := _box(frame, shape)) is not None:
+            u, v = frame.places_in(box)
+            hair[box] |= (_outside_head(u, v) < 0.5) & ~_in_oval(u, v, FACE)
     return hair
 
 
@@ -330,8 +334,8 @@ def _relief(
 
 
 def _box(frame: _Frame, shape: tuple[int, ...]) -> tuple[slice, slice] | None:
-    """Rows and columns that hold the face and a little around it; None if it is not in there."""
-    reach = 3.0 * frame.unit * max(frame.stretch, 1)
+    """Rows and columns that hold the head and a little around it; None if it is not in there."""
+    reach = 3.2 * frame.unit * max(frame.stretch, 1)
     spans = []
     for middle, side in ((frame.origin[1], shape[0]), (frame.origin[0], shape[1])):
         first, end = max(0, int(middle - reach)), min(side, int(middle + reach) + 1)
@@ -369,11 +373,6 @@ def _in_oval(u: Array, v: Array, oval: tuple[float, ...], size: float = 1.0) -> 
     return ((u - u0) / half_u) ** 2 + ((v - v0) / half_v) ** 2 < size**2
 
 
-def _oval(frame: _Frame, shape: tuple[int, ...]) -> Mask:
-    """(H, W) bool."""
-    return _in_oval(*frame.places_in((slice(0, shape[0]), slice(0, shape[1]))), FACE)
-
-
 def _outside_head(u: Array, v: Array) -> Array:
     """How far outside of head and hair, in distances between the pupils."""
     radius = np.sqrt((u / 1.7) ** 2 + ((v - 0.1) / 2.5) ** 2)
@@ -401,4 +400,7 @@ def _refined(region: Array, rgb: Rgb) -> Mask:
     height, width = rgb.shape[:2]
     share = cv2.resize(region.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     reach = max(2, round(1.5 * max(height, width) / max(region.shape)))
-    return cv2.ximgproc.guidedFilter(rgb, share, reach, 1e-3) > 0.5
+    # Its linear models of colour are fitted to fewer pixels where it reaches far (He and Sun,
+    # "Fast guided filter", 2015).
+    scale = min(1.0, 3 / reach)
+    return cv2.ximgproc.guidedFilter(rgb, share, reach, 1e-3, scale=scale) > 0.5
