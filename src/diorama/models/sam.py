@@ -182,7 +182,6 @@ class _Model:
         answered = 0
         while answered < len(prompts):
             asked = prompts[answered : answered + self.at_once]
-            full = None
             try:
                 answers.append(self._answer(embedding, scales, asked, several))
             except Exception as error:
@@ -190,14 +189,12 @@ class _Model:
                     raise
                 if self.at_once == 1:
                     raise InputError(self._too_large()) from error
-                full = True
-            if full:  # here, where the error's frames hold no tensors any more
                 self.at_once //= 2
                 logger.warning(
                     "%s: out of memory, so %d prompts at a time", self.family.title, self.at_once
                 )
-                continue
-            answered += len(asked)
+            else:
+                answered += len(asked)
         logits, scores = (np.concatenate(arrays) for arrays in zip(*answers, strict=True))
         if not (np.isfinite(logits.sum()) and np.isfinite(scores.sum())):
             raise not_a_number(self.folder, self.missing)
