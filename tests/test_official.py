@@ -15,7 +15,7 @@ from diorama.errors import InputError
 from diorama.models.conversion import convert
 from diorama.models.lama import NETWORK
 from diorama.models.nets import lama
-from diorama.models.official import Network, Precision, run_in_parts
+from diorama.models.official import Network, Precision, Room, run_in_parts
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +104,8 @@ class TestMemory:
     """Networks that have room for so many pictures at a time, and no more."""
 
     @pytest.fixture
-    def room(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checkpoint: Path) -> "Room":
-        found = Room(shutil.copy(checkpoint, tmp_path / "best.ckpt"))
+    def room(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checkpoint: Path) -> "Cramped":
+        found = Cramped(shutil.copy(checkpoint, tmp_path / "best.ckpt"))
         prepare = lama.prepare
 
         def cramped(net: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
@@ -117,7 +117,7 @@ class TestMemory:
         return found
 
     def test_what_does_not_fit_runs_in_parts(
-        self, room: "Room", caplog: pytest.LogCaptureFixture
+        self, room: "Cramped", caplog: pytest.LogCaptureFixture
     ) -> None:
         x, run = pictures(5, 64, 64), NETWORK.open(room.weights, precision="fp32")
         expected = run(x)
@@ -129,8 +129,13 @@ class TestMemory:
             f"LaMa: out of memory on {place}, so 2 at a time instead of 5"
         ]
         assert room.seen == [5, 5, 3, 2, 2, 1]
+        run(x)  # it is known by now
+        assert room.seen[6:] == [2, 2, 1]
+        assert len(caplog.records) == 1
+        run(pictures(2, 64, 128))  # twice as large each
+        assert room.seen[9:] == [1, 1]
 
-    def test_what_does_not_fit_at_all_is_one_line(self, room: "Room") -> None:
+    def test_what_does_not_fit_at_all_is_one_line(self, room: "Cramped") -> None:
         room.most = 0
         with pytest.raises(InputError, match=r"LaMa does not fit into the memory of .*smaller"):
             NETWORK.open(room.weights)(pictures(2, 64, 64))
@@ -140,7 +145,7 @@ class TestMemory:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
         with pytest.raises(InputError, match="memory of cuda: pass --device cpu, or choose"):
-            run_in_parts(run, pictures(2, 8, 8), title="LaMa", device="cuda")
+            run_in_parts(run, pictures(2, 8, 8), Room(), title="LaMa", device="cuda")
 
     @pytest.mark.parametrize(
         "error",
@@ -159,7 +164,7 @@ class TestMemory:
             return (part, part[:, 0])
 
         x = pictures(3, 8, 8)
-        whole, first = run_in_parts(run, x, title="LaMa", device="cpu")
+        whole, first = run_in_parts(run, x, Room(), title="LaMa", device="cpu")
         np.testing.assert_array_equal(whole, x)
         np.testing.assert_array_equal(first, x[:, 0])
 
@@ -168,10 +173,10 @@ class TestMemory:
             raise RuntimeError("shapes differ")
 
         with pytest.raises(RuntimeError, match="shapes differ"):
-            run_in_parts(run, pictures(2, 8, 8), title="LaMa", device="cpu")
+            run_in_parts(run, pictures(2, 8, 8), Room(), title="LaMa", device="cpu")
 
 
-class Room:
+class Cramped:
     """For so many pictures at a time, in a network's first step."""
 
     def __init__(self, weights: str | Path) -> None:

@@ -6,8 +6,9 @@ Runtime; which of them is faster where, `benchmarks/networks.py` tells.
 
 import importlib
 import logging
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -46,6 +47,14 @@ FULL = "allocate memory", "out of memory"
 """What libraries without an error of their own for it say where memory runs out."""
 
 
+@dataclass
+class Room:
+    """What is known of how much fits into memory at once: all that has, once something has not."""
+
+    size: float = math.inf
+    """Numbers in a batch."""
+
+
 @dataclass(frozen=True)
 class Opened:
     """A network that runs: a `Run` that makes do with little memory."""
@@ -56,6 +65,8 @@ class Opened:
     """Where it runs."""
     precision: str
     """Of its arithmetic."""
+    room: Room = field(default_factory=Room)
+    """For what it is given."""
 
     @property
     def runs_as(self) -> str:
@@ -65,7 +76,7 @@ class Opened:
     def __call__(self, x: Array) -> Array:
         """(B, C, H, W) float32 to the same kind, in parts where the whole does not fit."""
         (found,) = run_in_parts(
-            lambda part: (self.run(part),), x, title=self.title, device=self.device
+            lambda part: (self.run(part),), x, self.room, title=self.title, device=self.device
         )
         return found
 
@@ -188,13 +199,20 @@ def _open_by_torch(network: Network, weights: Path, device: Device, precision: P
 
 
 def run_in_parts(
-    run: Callable[[Any], tuple[Array, ...]], batch: Any, *, title: str, device: str
+    run: Callable[[Any], tuple[Array, ...]],
+    batch: Any,
+    room: Room | None = None,
+    *,
+    title: str,
+    device: str,
 ) -> tuple[Array, ...]:
     """Run a batch at once, or where memory is too small in parts, which is logged in one line.
 
     Args:
         run: arrays whose first axis is the batch's; called with parts of the batch.
-        batch: an array or tensor.
+        batch: with something in it.
+        room: what is known from earlier calls, and will be for later ones, of batches that are
+            arrays or tensors; None: nothing.
         title: names the network in messages.
         device: where it runs.
 
@@ -204,7 +222,10 @@ def run_in_parts(
     Raises:
         InputError: if not even one fits.
     """
-    most = len(batch)
+    each = 1 if room is None else math.prod(batch.shape[1:])
+    room = room or Room()
+    most = max(1, int(min(room.size, len(batch) * each) // each))
+    asked = most
     while True:
         reason = None
         try:
@@ -223,10 +244,10 @@ def run_in_parts(
             ) from reason
         most = (most + 1) // 2
         _empty_caches()
-    if most < len(batch):
+    if most < asked:
+        room.size = most * each
         logger.warning(
-            "%s: out of memory on %s, so %d at a time instead of %d",
-            *(title, device, most, len(batch)),
+            "%s: out of memory on %s, so %d at a time instead of %d", title, device, most, asked
         )
     return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 

@@ -17,7 +17,7 @@ research.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,6 +31,7 @@ from diorama.models.mirrored import agreement
 from diorama.models.official import (
     Device,
     Precision,
+    Room,
     arithmetic,
     place_of,
     run_in_parts,
@@ -204,6 +205,8 @@ class _Model:
     """What it computes in."""
     missing: list[str]
     """Its parameters that the weights lack; they are not numbers."""
+    room: Room = field(default_factory=Room)
+    """For what it is shown."""
 
     @property
     def kind(self) -> Literal["affine", "metric"]:
@@ -219,7 +222,9 @@ class _Model:
         with torch.inference_mode():
             seen = prepared(rgb, self.preparation, self.place)
             looks = torch.cat([seen, seen.flip(-1)])
-            found, fovs = run_in_parts(self._run, looks, title=self.title, device=self.place)
+            found, fovs = run_in_parts(
+                self._run, looks, self.room, title=self.title, device=self.place
+            )
         ahead, mirrored = found
         return ahead, mirrored[:, ::-1], float(fovs[0]) if fovs.size else None
 
