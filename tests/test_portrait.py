@@ -306,7 +306,15 @@ class TestFaceFromDict:
             assert Face.from_dict(json.loads(json.dumps(dataclasses.asdict(face)))) == face
 
     @pytest.mark.parametrize(
-        "change", [{"mouth": None}, {"left_eye": 3}, {"right_eye": ["a", 1]}, {"score": "much"}]
+        "change",
+        [
+            {"mouth": None},
+            {"left_eye": 3},
+            {"right_eye": ["a", 1]},
+            {"score": "much"},
+            {"mouth": [math.nan, 1]},
+            {"nose": [1e300, 0]},
+        ],
     )
     def test_what_is_no_face(self, change: dict[str, object]) -> None:
         values = {**dataclasses.asdict(face_at(10, 20)), **change}

@@ -56,6 +56,9 @@ CHEST = 3.5
 MIDDLE = 0.3
 """Of a face's oval: eyes to mouth, which is nobody else's."""
 
+LARGEST = 1e6
+"""Of a face's places, in pixels."""
+
 HAIR = -0.75
 """How far back ears and hair are: there the head's sides end for those who look at it."""
 
@@ -89,6 +92,10 @@ class Face:
         )
         if left is None or right is None or mouth is None:
             raise ValueError("a face has two eyes and a mouth")
+        if not all(
+            abs(value) < LARGEST for place in (left, right, mouth, nose or ()) for value in place
+        ):
+            raise ValueError("a face lies somewhere in the photo")
         return Face(left, right, mouth, nose, float(values["score"]))
 
 
