@@ -611,7 +611,7 @@ def test_from_the_pull_to_the_scene(
     files |= {path.name: path.read_bytes() for path in folder.iterdir() if path.name in files}
     models = tmp_path / "models"
     args = ["photo", str(photo), "-o", str(tmp_path / "out"), "--formats", "depth"]
-    args += ["--segmenter", name, "--models-dir", str(models)]
+    args += ["--segmenter", name, "--models-dir", str(models), "--device", "cpu"]
     assert cli.main(args) == 2
     error = capsys.readouterr().err
     assert f"`diorama models pull {name}` gets them" in error
@@ -648,6 +648,7 @@ def test_from_the_pull_to_the_scene(
     provenance = open_scene(tmp_path / "out" / "cat.diorama").provenance
     assert provenance["models"]["segmenter"] == name
     assert provenance["licences"][f"segmenter {name}"].startswith("Apache-2.0")
+    assert provenance["runs_as"][f"segmenter {name}"].startswith("cpu ")
 
 
 def test_the_example_of_the_documentation_runs(
