@@ -7,7 +7,6 @@ stretched to one. Seeing takes seconds on a CPU, an answer a fraction of one.
 The user fetches the weights of either, by Meta, under Apache-2.0.
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,9 +22,11 @@ from diorama.models.everything import EverythingConfig, partition_everything
 from diorama.models.official import (
     Device,
     Precision,
+    Room,
     arithmetic,
     is_out_of_memory,
     place_of,
+    run_in_parts,
     torch_dtype,
 )
 from diorama.models.pretrained import (
@@ -40,8 +41,6 @@ from diorama.models.prompted import Seen, coordinates, fitted, resized
 from diorama.models.region_merging import RegionMerging
 from diorama.photo import Photo
 from diorama.runtime import kept
-
-logger = logging.getLogger(__name__)
 
 KIND = "a SAM or SAM 2 model"
 """What messages ask for."""
@@ -120,7 +119,7 @@ class Sam:
         return _opened(self.weights, stamp(self.weights, KIND), self.device, self.precision)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Model:
     """An opened network."""
 
@@ -135,8 +134,8 @@ class _Model:
     precision: str
     missing: list[str]
     """Its parameters that the weights lack; they are not numbers."""
-    at_once: int
-    """Prompts that are answered together; fewer once memory has run out."""
+    room: Room
+    """For prompts that are answered together; less once memory has run out."""
 
     def look(self, rgb: Rgb) -> Seen:
         import torch
@@ -154,7 +153,11 @@ class _Model:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            raise InputError(self._too_large()) from error
+            rather = "" if self.place == "cpu" else ", or pass --device cpu"
+            raise InputError(
+                f"{self.family.title} does not fit into the memory of {self.place}: choose a "
+                f"smaller model{rather}"
+            ) from error
         if isinstance(embedding, list):  # SAM 2's are of three sizes, the smallest last
             embedding = [features.float() for features in embedding]
             smallest = embedding[-1]
@@ -178,24 +181,13 @@ class _Model:
         self, embedding: Any, scales: tuple[float, float], prompts: Sequence[Prompt], several: bool
     ) -> tuple[Array, Array]:
         """A `diorama.models.prompted.Predict`."""
-        answers: list[tuple[Array, Array]] = []
-        answered = 0
-        while answered < len(prompts):
-            asked = prompts[answered : answered + self.at_once]
-            try:
-                answers.append(self._answer(embedding, scales, asked, several))
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                if self.at_once == 1:
-                    raise InputError(self._too_large()) from error
-                self.at_once //= 2
-                logger.warning(
-                    "%s: out of memory, so %d prompts at a time", self.family.title, self.at_once
-                )
-            else:
-                answered += len(asked)
-        logits, scores = (np.concatenate(arrays) for arrays in zip(*answers, strict=True))
+        logits, scores = run_in_parts(
+            lambda rows: self._answer(embedding, scales, [prompts[i] for i in rows], several),
+            np.arange(len(prompts)),
+            self.room,
+            title=self.family.title,
+            device=self.place,
+        )
         if not (np.isfinite(logits.sum()) and np.isfinite(scores.sum())):
             raise not_a_number(self.folder, self.missing)
         return logits, scores
@@ -218,13 +210,6 @@ class _Model:
                 **{k: torch.from_numpy(v)[None].to(self.place) for k, v in inputs.items()},
             )
         return output.pred_masks[0].cpu().numpy(), output.iou_scores[0].cpu().numpy()
-
-    def _too_large(self) -> str:
-        rather = "" if self.place == "cpu" else "pass --device cpu, or "
-        return (
-            f"{self.family.title} does not fit into the memory of {self.place}: {rather}choose a "
-            "smaller model"
-        )
 
 
 @kept(1)
@@ -253,7 +238,7 @@ def _opened(folder: Path, files: Stamp, device: Device, precision: Precision) ->
         place,
         arithmetic(precision, place),
         missing,
-        AT_ONCE[place],
+        Room(AT_ONCE[place]),
     )
 
 
