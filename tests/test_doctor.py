@@ -15,7 +15,7 @@ from file_server import FileServer
 
 from diorama import doctor, extras, registry
 from diorama.errors import InputError
-from diorama.runtime import Device
+from diorama.runtime import PROVIDERS
 from diorama.weights import WeightFile, Weights, pull
 
 
@@ -135,12 +135,12 @@ def test_a_device_that_does_not_start_is_told(
 ) -> None:
     """As onnxruntime-gpu says it without CUDA's libraries."""
 
-    def cannot(model: Path, device: Device) -> None:
-        if device == "cuda":
+    def cannot(model: Path, *, provider: str) -> None:
+        if provider == PROVIDERS["cuda"]:
             raise InputError("ONNX Runtime cannot use CUDA here: libcublasLt.so.13: no such file")
 
     monkeypatch.setattr(doctor, "devices", lambda: ["cuda", "cpu", "tensorrt"])
-    monkeypatch.setattr(doctor, "open_network", cannot)
+    monkeypatch.setattr(doctor, "open_session", cannot)
     monkeypatch.setattr(doctor, "_has_nvidia", lambda: has_gpu)
     finding = by_name()["onnxruntime runs on"]
     assert finding.value == (

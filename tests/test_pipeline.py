@@ -20,7 +20,7 @@ from diorama.errors import InputError, UnknownNameError
 from diorama.matting import composite
 from diorama.models import embedded
 from diorama.mpi import build_mpi, render_mpi
-from diorama.pipeline import STAGES, photo_to_scene
+from diorama.pipeline import STAGES, photo_to_scene, remake
 from diorama.runtime import release_networks
 from diorama.scene import Scene
 
@@ -128,6 +128,10 @@ def test_so_is_how_networks_ran(demo_scene: Scene) -> None:
     scene = testing.two_cards(160, 120)
     given = photo_to_scene(scene.photo().texture, depth=DepthResult(scene.disparity(), "relative"))
     assert given.provenance["runs_as"] == {}
+    for scribble in (5, ["cpu"], {"inpainter embedded": "cuda bf16", "depth given": "by hand"}):
+        scribbled = replace(given, provenance={**given.provenance, "runs_as": scribble})
+        kept = {"depth given": "by hand"} if isinstance(scribble, dict) else {}
+        assert remake(scribbled, ["disparity"]).provenance["runs_as"] == kept
 
 
 def test_where_memory_is_short_a_network_is_closed_when_its_stage_is_done() -> None:

@@ -43,7 +43,7 @@ class SceneConfig:
     matte: str = "embedded"
     """The name of what tells people from the rest, where there are faces."""
     device: Device = "auto"
-    """Where networks run; auto: each where it is best, on a GPU if it is one for that."""
+    """Where networks run; auto: each where it is best, such as a large one on a GPU."""
     precision: Precision = "auto"
     """Of networks' arithmetic; auto: as each is best."""
     low_memory: bool = False

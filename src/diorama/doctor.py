@@ -13,7 +13,7 @@ from pathlib import Path
 from diorama import registry, weights
 from diorama.errors import InputError
 from diorama.extras import EXTRAS, has_extra
-from diorama.runtime import WHEELS, Device, devices, num_threads, open_network
+from diorama.runtime import PROVIDERS, WHEELS, Device, devices, num_threads, open_session
 
 _REQUIRED = (*("numpy", "numba", "av", "pillow", "pythoncdt", "tyro", "rich", "jaxtyping"),)
 _OPENCV = (
@@ -172,7 +172,7 @@ def _way(device: Device) -> tuple[str, str | None]:
     if device == "tensorrt":
         return "tensorrt (not tried: it compiles for minutes)", None
     try:
-        open_network(registry.DATA / "embedded.onnx", device)
+        open_session(registry.DATA / "embedded.onnx", provider=PROVIDERS[device])
     except InputError as error:
         problem = str(error).partition(" here: ")[2] or str(error)
         advice = None

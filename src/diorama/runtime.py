@@ -165,7 +165,12 @@ def open_network(model: Path, device: Device = "auto", **settings: Any) -> "Infe
                 f"{model.name} cannot run on {device}: this ONNX Runtime has "
                 f"{', '.join(present)}; pass auto, or install {WHEELS[device]} in its place"
             )
-        return open_session(model, provider=PROVIDERS[device], **settings)
+        try:
+            return open_session(model, provider=PROVIDERS[device], **settings)
+        except InputError as error:
+            if device == "cpu":
+                raise
+            raise InputError(f"{error}; pass --device auto, or ask `diorama doctor`") from error
     passed: dict[str, str] = {}
     for choice in present[: present.index("cpu")]:
         if choice in _useless:
