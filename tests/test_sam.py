@@ -574,6 +574,30 @@ class TestMobileSam:
             MobileSam(tmp_path).look(demo)
         assert "\n" not in str(raised.value)
 
+    def test_the_decoder_for_one_mask(
+        self, mobile: tuple[Path, Any], tmp_path: Path, demo: Photo
+    ) -> None:
+        """It lies beside the other one on the hub, and takes the same."""
+        onnx = pytest.importorskip("onnx")
+        shutil.copy(mobile[0] / ENCODER, tmp_path)
+        model = onnx.load(mobile[0] / DECODER)
+        first = onnx.numpy_helper.from_array(np.array([0]), "first")
+        model.graph.initializer.append(first)
+        for output in model.graph.output:
+            for node in model.graph.node:
+                names = [f"all {n}" if n == output.name else n for n in node.output]
+                node.output[:] = names
+            one = onnx.helper.make_node(
+                "Gather", [f"all {output.name}", "first"], [output.name], axis=1
+            )
+            model.graph.node.append(one)
+            output.type.tensor_type.ClearField("shape")
+        onnx.save(model, tmp_path / DECODER)
+        with pytest.raises(
+            InputError, match=r"another network: it gives \(1, 256, 256\) for a pro"
+        ):
+            MobileSam(tmp_path).look(demo).masks(PROMPTS[:1])
+
     @pytest.mark.parametrize("name", [ENCODER, DECODER])
     def test_weights_that_are_not_numbers(
         self, mobile: tuple[Path, Any], tmp_path: Path, demo: Photo, name: str

@@ -48,8 +48,8 @@ DECODER_INPUTS = [
 SIDE_PX = 1024
 """The long side of what the network sees."""
 
-LOGITS = 256
-"""Rows and columns of logits, of the square that the network sees."""
+NUM_MASKS, LOGITS = 4, 256
+"""Of an answer; rows and columns of each, of the square that the network sees."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,11 @@ class _Model:
         else:
             answers = [task() for task in tasks]
         logits, scores = (np.concatenate(arrays) for arrays in zip(*answers, strict=True))
+        if logits.shape[1:] != (NUM_MASKS, LOGITS, LOGITS):
+            raise InputError(
+                f"{self.folder / DECODER} is another network: it gives {logits.shape[1:]} for a "
+                f"prompt, and not {NUM_MASKS} masks of {LOGITS} x {LOGITS}"
+            )
         if not (np.isfinite(logits.sum()) and np.isfinite(scores.sum())):
             raise InputError(f"{self.folder / DECODER} is damaged: its masks are not numbers")
         chosen = slice(1, None) if several else slice(0, 1)
