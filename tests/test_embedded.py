@@ -168,7 +168,7 @@ class TestLooks:
 
     def test_a_mirror_image_is_turned_back(self, demo: Photo) -> None:
         look = embedded._fitted(demo.rgb, 96 * 128)
-        session = embedded._session(embedded.WEIGHTS)
+        session = embedded._session(embedded.WEIGHTS, "cpu")
         seen = embedded._run(session, look, mirrored=True)
         expected = embedded._run(session, look[:, ::-1])[:, :, ::-1]
         np.testing.assert_array_equal(seen, expected)
