@@ -214,7 +214,9 @@ class TestOnnx:
         assert NETWORK.open(onnx_file).runs_as == "cpu fp32"
         with pytest.raises(InputError, match=r"best\.onnx is in fp32: pass that or auto"):
             NETWORK.open(onnx_file, precision="bf16")
-        with pytest.raises(InputError, match=r"cannot run on cuda: this ONNX Runtime has cpu; on"):
+        with pytest.raises(
+            InputError, match=r"cannot run on cuda: this ONNX Runtime has cpu; pass"
+        ):
             NETWORK.open(onnx_file, device="cuda")
 
     def test_another_network_s_is_refused(self, onnx_file: Path) -> None:
