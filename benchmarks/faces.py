@@ -5,7 +5,8 @@ disparity), the largest step of disparity from pixel to pixel where the head's r
 of the person (`border_step`) and along forehead and chin (`skin_step`), in hundredths of the
 person's disparity, and the share of what is filled behind the head whose colour is the person's
 rather than the background's (`leak`): nearer, in CIELAB, to what is just inside of the outline than
-to what is just outside. `plain` is the same photo with `faces="none"`.
+to what is just outside. `plain` is the same photo with `faces="none"`, where the person may be in
+several layers, so that nothing is simply behind.
 """
 
 from collections.abc import Sequence
@@ -32,8 +33,9 @@ def main() -> None:
             continue
         person = scene.masks.labels == masks_of(faces[:1], scene.masks.labels)[0]
         plain = photo_to_scene(rgb, config=SceneConfig(faces="none"))
-        for method, each in (("diorama", scene), ("plain", plain)):
-            result.add(item["id"], method, score(each, person, faces[0]))
+        result.add(item["id"], "plain", score(plain, person, faces[0]))
+        leaks = {"leak": leak(scene, person, faces[0])}
+        result.add(item["id"], "diorama", {**score(scene, person, faces[0]), **leaks})
     result.finish(args)
 
 
@@ -63,12 +65,13 @@ def score(scene, person: np.ndarray, face: Face) -> dict[str, float]:
         "nose": float(nose / ears),
         "border_step": float(unit * np.nanpercentile(across_rim, 98)),
         "skin_step": float(unit * max(np.nanmax(np.abs(np.diff(along(line)))) for line in skin)),
-        "leak": leak(scene, person, middle, np.hypot(*across)),
     }
 
 
-def leak(scene, person: np.ndarray, middle: np.ndarray, unit: float) -> float:
+def leak(scene, person: np.ndarray, face: Face) -> float:
     """Share of the pixels filled behind the head whose colour is the person's."""
+    left, right = np.array(face.left_eye), np.array(face.right_eye)
+    middle, unit = (left + right) / 2, np.hypot(*(right - left))
     long_side = max(person.shape)
     inner = cv2.distanceTransform(person.astype(np.uint8), cv2.DIST_L2, 5) / long_side
     outer = cv2.distanceTransform((~person).astype(np.uint8), cv2.DIST_L2, 5) / long_side

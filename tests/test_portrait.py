@@ -387,8 +387,8 @@ class TestScene:
         )
         assert len(one.provenance["faces"]) == 1
         face = np.s_[90:150, 200:245]  # masks differ, and so do outlines
-        assert np.abs(one.disparity - other.disparity)[face].max() < 0.03
-        assert np.abs(one.disparity - scene.disparity)[face].max() > 0.05
+        assert np.abs(one.disparity - other.disparity)[face].max() < 0.02
+        assert np.abs(one.disparity - scene.disparity)[face].max() > 0.03
 
     def test_an_edit_keeps_her(self, scene: Scene, tmp_path: Path) -> None:
         assert scene.provenance["models"]["faces"] == "cascade"
@@ -397,7 +397,8 @@ class TestScene:
         assert scene.provenance["licences"]["matte embedded"] == "Apache-2.0"
         scene.save(tmp_path / "portrait.diorama")
         again = remake(open_scene(tmp_path / "portrait.diorama"), {"raw_disparity"})
-        np.testing.assert_allclose(again.disparity, scene.disparity, atol=2e-4)
+        # Files keep 16 bits, with which a step here and there is found a pixel farther.
+        assert (np.abs(again.disparity - scene.disparity) > 2e-4).mean() < 1e-3
         assert again.provenance["faces"] == scene.provenance["faces"]
         anew = remake(scene, {"photo"})
         np.testing.assert_array_equal(anew.masks.labels, scene.masks.labels)

@@ -1,5 +1,6 @@
 """How the embedded network is made: exact scenes, samples from seeds, training that resumes."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -267,6 +268,38 @@ def test_halves_keep_variances_beyond_their_range():
 
 
 @pytest.mark.slow
+def test_the_average_of_two_networks(tmp_path: Path):
+    """Weights lie between; what counts steps is the newer one's."""
+    torch = pytest.importorskip("torch")
+    from diorama.models.nets.embedded import build
+    from training.train import save
+
+    states = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        states.append(build().state_dict())
+        states[-1]["stem.0.1.num_batches_tracked"].fill_(seed + 5)
+        save(tmp_path / f"{seed}.pt", {"net": states[-1], "step": 100 * seed})
+    command = [sys.executable, "-m", "training.average", "0.pt", "1.pt", "--share", "0.25"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*command, "--out", "mean.pt"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    mean = torch.load(tmp_path / "mean.pt", weights_only=True)
+    assert mean["step"] == 100
+    build().load_state_dict(mean["net"])
+    for name, value in mean["net"].items():
+        if value.dtype.is_floating_point:
+            expected = 0.75 * states[0][name] + 0.25 * states[1][name]
+            torch.testing.assert_close(value.float(), expected, atol=1e-3, rtol=1e-3)
+    assert int(mean["net"]["stem.0.1.num_batches_tracked"]) == 6
+
+
 def test_the_search_keeps_a_table(tmp_path: Path):
     pytest.importorskip("torch")
     run("training.pool", "--out", tmp_path / "pool", "--count", 8, "--jobs", 1, "--rows", 64)

@@ -30,7 +30,7 @@ def main() -> None:
     for error in ERRORS:
         cv2.line(picture, at(0, error), at(last, error), PALE, 1)
         write(picture, f"{error:g}", (16, at(0, error)[1] + 5), GREY)
-    for step in range(0, int(last) + 1, 2000):
+    for step in range(0, int(last) + 1, 5000):
         write(picture, f"{step:,}", (at(step, error)[0] - 18, HEIGHT - 18), GREY)
     for name, (title, color) in CURVES.items():
         points = [at(row["step"], row[name]) for row in rows]
