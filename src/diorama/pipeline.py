@@ -332,7 +332,7 @@ def _make(
         disparity = harmonised.disparity
         # Depth that somebody measured knows better; so do large networks what a face is like.
         estimator = names.get("depth", "")
-        if faces and any(estimator == entry.name for entry in registry.entries("depth")):
+        if faces and estimator in {entry.name for entry in registry.entries("depth")}:
             disparity = settle_outlines(disparity, faces, masks.labels)
         if faces and estimator == "embedded":
             disparity = add_faces(disparity, faces, masks.labels, photo.camera)
