@@ -390,6 +390,20 @@ class TestScene:
         assert np.abs(one.disparity - other.disparity)[face].max() < 0.02
         assert np.abs(one.disparity - scene.disparity)[face].max() > 0.03
 
+    @pytest.mark.parametrize("side", [100, 800])
+    def test_a_phones_matte_has_a_size_of_its_own(self, scene: Scene, side: int) -> None:
+        own = scene.masks.labels == scene.masks.labels[130, 224]
+        matte = cv2.resize(own.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(scene.raw_disparity, (side, side), interpolation=cv2.INTER_AREA)
+        given = DepthResult(small, "relative", matte=matte)
+        made = photo_to_scene(data.astronaut(), depth=given)
+        (face,) = made.provenance["faces"]
+        assert face == scene.provenance["faces"][0]
+        again = made.masks.labels == made.masks.labels[130, 224]
+        assert overlap(again, own) > 0.9
+        nobody = DepthResult(small, "relative", matte=0 * matte)
+        assert photo_to_scene(data.astronaut(), depth=nobody).provenance["faces"] == []
+
     def test_an_edit_keeps_her(self, scene: Scene, tmp_path: Path) -> None:
         assert scene.provenance["models"]["faces"] == "cascade"
         assert scene.provenance["models"]["matte"] == "embedded"

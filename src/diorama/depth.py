@@ -84,6 +84,8 @@ class CanonicalDepth:
     """(H, W) float32 in 0..1 if the estimator tells."""
     edges: Alpha | None = None
     """(H, W) float32 in 0..1, probability of an occlusion edge, if the estimator tells."""
+    matte: Alpha | None = None
+    """(H, W) float32 in 0..1, the person's or main object's alpha, if the estimator tells."""
 
 
 def canonical_disparity(
@@ -125,9 +127,9 @@ def canonical_disparity(
     if empty is not None:
         disparity = disparity.copy() if disparity is depth.disparity else disparity
         disparity[empty] = 0
-    confidence, edges = (
+    confidence, edges, matte = (
         None if share is None else _resize(share, width, height)
-        for share in (depth.confidence, depth.edges)
+        for share in (depth.confidence, depth.edges, depth.matte)
     )
     return CanonicalDepth(
         np.ascontiguousarray(disparity, np.float32),
@@ -135,6 +137,7 @@ def canonical_disparity(
         scale,
         confidence,
         edges,
+        matte,
     )
 
 

@@ -6,7 +6,6 @@ import os
 import platform
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -59,9 +58,6 @@ DETECTORS = ("yunet", "cascade")
 
 LEAST_PEOPLE = 0.003
 """Share of the photo below which the estimator's own matte says that nobody is there."""
-
-People = Callable[[Photo], tuple[Sequence[Face], Labels]]
-"""A photo's faces, and whose each pixel is (`diorama.portrait.find_people`)."""
 
 _DEPENDENT: dict[str, tuple[str, ...]] = {
     "photo": STAGES[2:],
@@ -123,6 +119,7 @@ def photo_to_scene(
         camera = Camera.from_fov(photo.camera.width, photo.camera.height, estimate.fov_deg)
         photo = replace(photo, camera=camera)
     canonical = canonical_disparity(estimate, photo)
+    portraits = models.portraits(canonical.matte)
     if view_box is None:
         view_box = ViewBox.for_camera(photo.camera)
     scene = Scene(
@@ -143,17 +140,15 @@ def photo_to_scene(
         confidence=canonical.confidence,
         edges=canonical.edges,
     )
-    scene = _make(
+    return _make(
         scene,
         STAGES[2:],
         config=config,
         segmenter=models.segmenter,
-        people=lambda photo: models.people(photo, estimate.matte),
+        portraits=portraits,
         inpainter=models.inpainter,
         report=report,
     )
-    # What found people is among the facts only now.
-    return replace(scene, provenance={**scene.provenance, **models.facts})
 
 
 def check_models(config: SceneConfig) -> None:
@@ -283,9 +278,7 @@ def remake(
         stages,
         config=config,
         segmenter=models.get("segmenter"),
-        people=partial(_people, models["faces"], models["matte"], models["segmenter"])
-        if "faces" in models
-        else None,
+        portraits=_Portraits(models["faces"], models["matte"]) if "faces" in models else None,
         inpainter=models["inpainter"],
         report=progress or (lambda stage: None),
     )
@@ -297,7 +290,7 @@ def _make(
     *,
     config: SceneConfig,
     segmenter: Segmenter | None,
-    people: People | None,
+    portraits: "_Portraits | None",
     inpainter: Inpainter,
     report: Callable[[str], None],
 ) -> Scene:
@@ -312,10 +305,11 @@ def _make(
     if "masks" in stages and segmenter is not None:
         report("masks")
         masks = segmenter.segment(photo, scene.raw_disparity, scene.edges)
-        if people is not None:
-            faces, owners = people(photo)
+        if portraits is not None:
+            faces, owners = portraits.find(photo, segmenter)
             for number in range(1, len(faces) + 1):
                 masks = set_apart(masks, owners == number)
+            _close(runs_as, names, "matte", portraits.matter, config)
         _close(runs_as, names, "segmenter", segmenter, config)
     if photo.nothing is not None:
         masks = set_apart(masks, photo.nothing)
@@ -387,26 +381,28 @@ def _make(
     )
 
 
-def _people(
-    detector: FaceDetector,
-    matter: MatteEstimator,
-    segmenter: Segmenter,
-    photo: Photo,
-    matte: Alpha | None = None,
-) -> tuple[Sequence[Face], Labels]:
-    """See `People`; `matte` is the estimator's, if it is the one to go by.
+@dataclasses.dataclass(frozen=True)
+class _Portraits:
+    """What finds people."""
 
-    A segmenter that can be pointed at knows better than a matte who is whose face's.
-    """
-    faces = detector.detect(photo)
-    if faces:
-        matte = matter.matte(photo) if matte is None else matte
-        faces = confirmed(faces, matte)
-    if not faces or matte is None:
+    detector: FaceDetector
+    matter: MatteEstimator
+    matte: Alpha | None = None
+    """The photo's, if the estimator, or a phone, has made one."""
+
+    def find(self, photo: Photo, segmenter: Segmenter) -> tuple[Sequence[Face], Labels]:
+        """The faces, and whose each pixel is; see `find_people`.
+
+        A segmenter that can be pointed at knows better than a matte who has a face.
+        """
+        faces = self.detector.detect(photo)
+        if faces:
+            matte = self.matter.matte(photo) if self.matte is None else self.matte
+            faces = confirmed(faces, matte)
+            if faces and isinstance(segmenter, PromptedSegmenter):
+                return faces, point_at_people(segmenter.look(photo), faces, photo.rgb.shape)
+            return faces, find_people(photo.rgb, matte, faces)
         return (), np.zeros(photo.rgb.shape[:2], np.int32)
-    if isinstance(segmenter, PromptedSegmenter):
-        return faces, point_at_people(segmenter.look(photo), faces, photo.rgb.shape)
-    return faces, find_people(photo.rgb, matte, faces)
 
 
 def _faces_in(provenance: Mapping[str, Any]) -> tuple[Face, ...]:
@@ -524,16 +520,15 @@ class _Models:
         assert self.estimator is not None
         return self.estimator.estimate(photo)
 
-    def people(self, photo: Photo, matte: Alpha | None) -> tuple[Sequence[Face], Labels]:
-        """See `People`; `matte` is the depth estimator's, or the phone's, if there is one."""
+    def portraits(self, matte: Alpha | None) -> _Portraits | None:
+        """What finds people; `matte` is the depth estimator's, or a phone's, if there is one."""
         nobody = matte is not None and (matte > 0.5).mean() < LEAST_PEOPLE
         if not self._portrait or nobody:
-            return (), np.zeros(photo.rgb.shape[:2], np.int32)
+            return None
         for entry in self._portrait:
             self._name(entry)
         detector, matter = self._portrait_models
-        own = self._config.matte == "embedded"
-        return _people(detector, matter, self.segmenter, photo, matte if own else None)
+        return _Portraits(detector, matter, matte if self._config.matte == "embedded" else None)
 
     @staticmethod
     def _detector(name: str) -> registry.ModelEntry | None:

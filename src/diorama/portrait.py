@@ -29,6 +29,20 @@ WORK_SIZE = 400
 LEAST_MATTE = 0.4
 """Mean of the matte over what is a face."""
 
+INSIDE_ODDS, ODDS_FALL, LEAST_ODDS = 2.0, 4.0, -9.0
+"""Logarithms of the odds that the place below and around a face says: within head and body, how
+fast they fall outside (a distance between the pupils), and at least."""
+
+NOBODY_ODDS = -4.0
+"""With the matte's odds: below, colour is not asked."""
+
+CERTAIN_FACE, TRUNK = 0.85, (0.9, 1.8, 5.0)
+"""What is a person whatever colour says: so much of the face's oval, and, if the matte agrees,
+what is no farther from the middle than this, between these v."""
+
+ASIDE = 0.2
+"""What a distance between the pupils from the middle counts for, beside one outside of a person."""
+
 CUT_ROUNDS, LEAST_SAMPLES = 4, 50
 """Of GrabCut: rounds, and pixels on either side that its models of colour need."""
 
@@ -56,8 +70,14 @@ CHEST = 3.5
 MIDDLE = 0.3
 """Of a face's oval: eyes to mouth, which is nobody else's."""
 
+HAIR_REACH = 0.5
+"""How far hair may stand off the head, in distances between the pupils."""
+
 LARGEST = 1e6
 """Of a face's places, in pixels."""
+
+PUPIL_DEPTH = 0.15
+"""How far back pupils lie behind the place between the eyes."""
 
 HAIR = -0.75
 """How far back ears and hair are: there the head's sides end for those who look at it."""
@@ -153,16 +173,17 @@ def find_people(rgb: Rgb, matte: Alpha, faces: Sequence[Face]) -> Labels:
     small = np.clip(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), 0, 1)
     share = np.clip(cv2.resize(matte, size, interpolation=cv2.INTER_AREA), 0.02, 0.98)
     face, trunk = np.zeros((2, *size[::-1]), bool)
-    outside, aside = [], []
+    outside, away = [], []
     for each in faces:
         u, v = _frame(each, scale).places_in((slice(0, size[1]), slice(0, size[0])))
-        outside.append(np.minimum(_outside_head(u, v), _outside_body(u, v)))
-        aside.append(abs(u))
-        face |= (u / 0.9) ** 2 + ((v - 0.4) / 1.2) ** 2 < 1
-        trunk |= (abs(u) < 0.9) & (v > 1.8) & (v < 5)
-    belief = np.log(share / (1 - share)) + np.maximum(2 - 4 * np.min(outside, axis=0), -9)
-    marks = np.where(belief > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    marks[belief < -4] = cv2.GC_BGD
+        outside.append(_outside(u, v))
+        away.append(_away(u, v))
+        face |= _in_oval(u, v, FACE, CERTAIN_FACE)
+        trunk |= (abs(u) < TRUNK[0]) & (v > TRUNK[1]) & (v < TRUNK[2])
+    near = np.maximum(INSIDE_ODDS - ODDS_FALL * np.min(outside, axis=0), LEAST_ODDS)
+    odds = np.log(share / (1 - share)) + near
+    marks = np.where(odds > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    marks[odds < NOBODY_ODDS] = cv2.GC_BGD
     marks[face | (trunk & (share > 0.5))] = cv2.GC_FGD
     inside = np.count_nonzero(marks & 1)  # certain and probable foreground are odd
     if face.any() and min(inside, marks.size - inside) >= LEAST_SAMPLES:
@@ -172,7 +193,7 @@ def find_people(rgb: Rgb, matte: Alpha, faces: Sequence[Face]) -> Labels:
         cv2.grabCut(pixels, marks, None, *models, CUT_ROUNDS, cv2.GC_INIT_WITH_MASK)  # pyright: ignore
     solid = _joined_to((marks == cv2.GC_FGD) | (marks == cv2.GC_PR_FGD), face)
     # Of two who stand side by side a pixel is whose face is nearer, each by its own measure.
-    whose = np.argmin(np.add(outside, 0.2 * np.array(aside)), axis=0).astype(np.uint16) + 1
+    whose = np.argmin(away, axis=0).astype(np.uint16) + 1
     whose = cv2.resize(whose, (width, height), interpolation=cv2.INTER_NEAREST)
     return np.where(_refined(solid, rgb), whose, 0).astype(np.int32)
 
@@ -197,7 +218,7 @@ def point_at_people(seen: SeenPhoto, faces: Sequence[Face], shape: tuple[int, ..
         prompts.append(Prompt(inside=tuple(within or [corner])))
     for number, (frame, found) in enumerate(zip(frames, seen.masks(prompts), strict=True), 1):
         u, v = frame.places_in((slice(0, height), slice(0, width)))
-        away = np.minimum(_outside_head(u, v), _outside_body(u, v)) + np.float32(0.2) * abs(u)
+        away = _away(u, v)
         nearer = found.mask & (away < nearest)
         people[nearer], nearest[nearer] = number, away[nearer]
     return people
@@ -222,7 +243,7 @@ def hair_of(faces: Sequence[Face], shape: tuple[int, ...]) -> Mask:
         frame = _frame(face)
         if (box := _box(frame, shape)) is not None:
             u, v = frame.places_in(box)
-            hair[box] |= (_outside_head(u, v) < 0.5) & ~_in_oval(u, v, FACE)
+            hair[box] |= (_outside_head(u, v) < HAIR_REACH) & ~_in_oval(u, v, FACE)
     return hair
 
 
@@ -318,9 +339,9 @@ def _frame(face: Face, scale: float = 1.0) -> _Frame:
     down = np.array([-across[1], across[0]])
     yaw = 0.0
     if face.nose is not None:
-        # Half-way down the nose the face stands out by so much; its tip moves when it turns.
+        # The tip stands out of the line between the pupils, which lie behind the lids.
         aside = float((scale * np.array(face.nose) - middle) @ across) / apart
-        tip = float(head_relief(np.zeros(1), np.array([NOSE]))[0]) + 0.15
+        tip = float(head_relief(np.zeros(1), np.array([NOSE]))[0]) + PUPIL_DEPTH
         yaw = float(np.clip(np.arctan(aside / tip), -LARGEST_TURN, LARGEST_TURN))
     # Eyes of a turned head are closer together; its length does not change.
     unit = apart / np.cos(yaw)
@@ -378,6 +399,16 @@ def _in_oval(u: Array, v: Array, oval: tuple[float, ...], size: float = 1.0) -> 
     """Where an oval is, so much larger."""
     u0, v0, half_u, half_v = oval
     return ((u - u0) / half_u) ** 2 + ((v - v0) / half_v) ** 2 < size**2
+
+
+def _outside(u: Array, v: Array) -> Array:
+    """How far outside of head, hair and body, in distances between the pupils."""
+    return np.minimum(_outside_head(u, v), _outside_body(u, v))
+
+
+def _away(u: Array, v: Array) -> Array:
+    """How little a place is a person's: outside, and also how far from the middle."""
+    return _outside(u, v) + np.float32(ASIDE) * abs(u)
 
 
 def _outside_head(u: Array, v: Array) -> Array:
