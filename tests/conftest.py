@@ -7,6 +7,7 @@ agreeing sizes of its arrays. Kernels stay outside: the wrapper would hide them 
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import jaxtyping
@@ -45,6 +46,19 @@ def shared_data() -> Path:
     if not (folder / "index.json").is_file():
         pytest.skip(f"shared data absent: no index.json in {folder}")
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny networks in torch only wait for more."""
+    import torch
+
+    before = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIORAMA_THREADS", "1")
+        torch.set_num_threads(1)
+        yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ import pickle
 import shutil
 import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,23 +36,14 @@ diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed"
 
 import tiny_diffusion_models as tiny  # noqa: E402  # only where it can be used
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIDE = tiny.SIDE_PX
 
 DDIM, LCM = [999, 749, 499, 249], [999, 759, 499, 259]
 """Time steps; of the others, leading spacing would give 751, 501, 251, 1."""
 
 MAGENTA = np.array([1, 0, 1], np.float32)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small only wait for more."""
-    before = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DIORAMA_THREADS", "1")
-        torch.set_num_threads(1)
-        yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -678,3 +668,12 @@ def test_by_name_from_the_pull_to_the_scene(
     assert "pytorch_lora_weights" in scene.provenance["weights"]["inpainter sd-inpainting"]
     assert any(layer.hole.any() for layer in scene.layers)
     assert "error" not in capsys.readouterr().err
+
+    args += ["--prompt", "a lawn, photo"]
+    assert cli.main(["photo", str(photo), "-o", str(tmp_path / "told"), *args]) == 0
+    told = open_scene(tmp_path / "told" / "cat.diorama")
+    assert told.provenance["config"]["prompt"] == "a lawn, photo"
+    for one, other in zip(scene.layers, told.layers, strict=True):
+        np.testing.assert_array_equal(one.hole, other.hole)
+        if one.hole.any():
+            assert np.abs(one.rgba - other.rgba)[one.hole].max() > 0

@@ -207,6 +207,14 @@ class TestSettings:
             "'mine' has no choice of device: --device cpu does not change it"
         ]
 
+    def test_an_inpainter_that_reads_no_words_says_so_once(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for _ in range(2):
+            registry.load("inpainter", "embedded", prompt="a lawn")
+            registry.load("segmenter", "embedded", prompt="a lawn")
+        assert caplog.messages == ["'embedded' reads no words: --prompt does not change it"]
+
     @pytest.mark.parametrize("task", ["segmenter", "inpainter"])
     def test_one_without_a_network_has_nothing_to_say(
         self, task: registry.Task, caplog: pytest.LogCaptureFixture

@@ -41,6 +41,8 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 import tiny_sam as tiny  # noqa: E402  # only where it can be used
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 DEMO = Path(sam.__file__).parents[1] / "data" / "demo.jpg"
 
 ANY = EverythingConfig(points_per_side=6, min_iou=0.05, min_stability=0.2)
@@ -53,17 +55,6 @@ PROMPTS = [
     Prompt(box=(20.5, 30.5, 120.5, 130.5)),
     Prompt(inside=((60.5, 60.5),), box=(20.5, 30.5, 120.5, 130.5)),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small only wait for more."""
-    before = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DIORAMA_THREADS", "1")
-        torch.set_num_threads(1)
-        yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import logging
 import math
 import shutil
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,21 +35,12 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 import tiny_depth_models as tiny  # noqa: E402  # only where it can be used
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 DEMO = Path(transformers_depth.__file__).parents[1] / "data" / "demo.jpg"
 
 DISPARITIES = {"depth-anything": "affine", "dpt-large": "affine", "dpt-hybrid": "affine"}
 """The kind of each; the others are metric."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small only wait for more."""
-    before = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DIORAMA_THREADS", "1")
-        torch.set_num_threads(1)
-        yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

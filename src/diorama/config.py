@@ -37,6 +37,8 @@ class SceneConfig:
     """A segmenter's name."""
     inpainter: str = "embedded"
     """An inpainter's name."""
+    prompt: str = ""
+    """What holes should show, in words, for inpainters that read them; "": what fits in."""
     faces: str = "auto"
     """A face detector's name; "auto": the best at hand, if any; "none": people are nothing special.
     Who has a face is a mask of its own, and the face gets a head's relief."""

@@ -72,7 +72,10 @@ _DEPENDENT: dict[str, tuple[str, ...]] = {
 }
 """What is made anew when a part was edited."""
 
-_SETTINGS = ("seed", "commercial_only", "precision", "harmonise", "layers", "matting", "inpaint")
+_SETTINGS = (
+    *("seed", "commercial_only", "precision", "prompt"),
+    *("harmonise", "layers", "matting", "inpaint"),
+)
 """Of `SceneConfig`: what making anew needs; not the device, which another machine may not have."""
 
 
@@ -431,7 +434,13 @@ def _load(entry: registry.ModelEntry, config: SceneConfig) -> Any:
             f"{entry.task} {entry.name!r} is not for commercial use ({entry.licence}), and "
             f"--commercial-only was asked for: choose another, such as --{entry.task} embedded"
         )
-    return registry.load(entry.task, entry.name, device=config.device, precision=config.precision)
+    return registry.load(
+        entry.task,
+        entry.name,
+        device=config.device,
+        precision=config.precision,
+        prompt=config.prompt,
+    )
 
 
 def _close(

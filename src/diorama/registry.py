@@ -110,7 +110,14 @@ def find_all(name: str) -> list[ModelEntry]:
     return found
 
 
-def load(task: Task, name: str, *, device: Device = "auto", precision: Precision = "auto") -> Any:
+def load(
+    task: Task,
+    name: str,
+    *,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    prompt: str = "",
+) -> Any:
     """Build the model of this name; nothing is downloaded.
 
     Args:
@@ -119,6 +126,7 @@ def load(task: Task, name: str, *, device: Device = "auto", precision: Precision
         device: where its network is to run; "auto" leaves that to the model.
         precision: of its network's arithmetic; "auto" leaves that to the model. One that has no
             choice keeps its own, which is logged; one without a network has none.
+        prompt: what an inpainter is to paint, in words; one that reads none is logged.
 
     Raises:
         UnknownNameError: if there is none.
@@ -139,7 +147,12 @@ def load(task: Task, name: str, *, device: Device = "auto", precision: Precision
         check_extra(entry.extra, f"{task} {name!r}")
     try:
         arguments |= _settings(entry, {"device": device, "precision": precision})
-        return _target(entry)(**arguments)
+        target = _target(entry)
+        if prompt and "prompt" in inspect.signature(target).parameters:
+            arguments["prompt"] = prompt
+        elif prompt and task == "inpainter":
+            _say_once(f"{name!r} reads no words: --prompt does not change it")
+        return target(**arguments)
     except ModuleNotFoundError as error:
         if entry.extra is None:
             raise
