@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,14 @@ import numpy as np
 import pytest
 from skimage import data
 
+from diorama import registry
 from diorama.arrays import Array
 from diorama.camera import Camera
 from diorama.config import SceneConfig
 from diorama.depth import DepthResult
 from diorama.errors import InputError, UnknownNameError
 from diorama.masks import Prompt, PromptedMask
+from diorama.photo import Photo
 from diorama.pipeline import open_scene, photo_to_scene, remake
 from diorama.portrait import (
     Face,
@@ -29,6 +32,7 @@ from diorama.portrait import (
     point_at_people,
     settle_outlines,
 )
+from diorama.registry import ModelEntry
 from diorama.scene import Scene
 
 HEIGHT, WIDTH, UNIT = 240, 320, 24.0
@@ -334,6 +338,26 @@ def person(scene: Scene) -> tuple[int, Face]:
     return number, face
 
 
+@dataclass(frozen=True, eq=False)
+class Seeing:
+    """A depth estimator that has seen the photo before."""
+
+    disparity: Array
+    matte: Array | None
+
+    def estimate(self, photo: Photo) -> DepthResult:
+        return DepthResult(self.disparity, "relative", matte=self.matte)
+
+
+def made_by(estimator: Seeing, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """The astronaut's scene with an estimator of one's own."""
+    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    monkeypatch.setattr(sys.modules[__name__], "own_estimator", lambda: estimator, raising=False)
+    target = f"{__name__}:own_estimator"
+    registry.register(ModelEntry("own-net", "depth", "Ours.", target, "MIT"))
+    return photo_to_scene(data.astronaut(), config=SceneConfig(depth="own-net"))
+
+
 class TestScene:
     def test_she_is_one_layer(self, scene: Scene, person: tuple[int, Face]) -> None:
         number, _ = person
@@ -378,31 +402,47 @@ class TestScene:
         assert scene.provenance["faces"] == []
         assert not {"faces", "matte"} & set(scene.provenance["models"])
 
-    def test_depth_that_somebody_gave_is_kept(self, scene: Scene) -> None:
+    def test_measured_depth_knows_better(
+        self, scene: Scene, caplog: pytest.LogCaptureFixture
+    ) -> None:
         given = DepthResult(scene.raw_disparity, "relative")
-        plain = SceneConfig(faces="none")
-        one, other = (
-            photo_to_scene(data.astronaut(), depth=given, config=config)
-            for config in (SceneConfig(), plain)
+        one, other, asked = (
+            photo_to_scene(data.astronaut(), depth=given, config=SceneConfig(faces=faces))
+            for faces in ("auto", "none", "cascade")
         )
-        assert len(one.provenance["faces"]) == 1
-        face = np.s_[90:150, 200:245]  # masks differ, and so do outlines
-        assert np.abs(one.disparity - other.disparity)[face].max() < 0.02
-        assert np.abs(one.disparity - scene.disparity)[face].max() > 0.03
+        assert one.provenance["faces"] == []
+        np.testing.assert_array_equal(one.disparity, other.disparity)
+        np.testing.assert_array_equal(one.masks.labels, other.masks.labels)
+        np.testing.assert_array_equal(asked.disparity, other.disparity)
+        assert caplog.messages == ["depth is given, so --faces cascade changes nothing"]
+
+    def test_a_network_that_knows_faces_keeps_them(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found = made_by(Seeing(scene.raw_disparity, None), monkeypatch)
+        (face,) = found.provenance["faces"]
+        assert face == scene.provenance["faces"][0]
+        middle = np.s_[90:150, 200:245]
+        own = found.masks.labels == found.masks.labels[130, 224]
+        assert overlap(own, scene.masks.labels == scene.masks.labels[130, 224]) > 0.95
+        flat = cv2.GaussianBlur(scene.raw_disparity, (0, 0), 4)[middle]
+        assert np.abs(found.disparity[middle] - flat).max() < 0.03
+        assert np.abs(found.disparity - scene.disparity)[middle].max() > 0.03
 
     @pytest.mark.parametrize("side", [100, 800])
-    def test_a_phones_matte_has_a_size_of_its_own(self, scene: Scene, side: int) -> None:
+    def test_a_matte_has_the_estimators_size(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch, side: int
+    ) -> None:
         own = scene.masks.labels == scene.masks.labels[130, 224]
-        matte = cv2.resize(own.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
-        small = cv2.resize(scene.raw_disparity, (side, side), interpolation=cv2.INTER_AREA)
-        given = DepthResult(small, "relative", matte=matte)
-        made = photo_to_scene(data.astronaut(), depth=given)
-        (face,) = made.provenance["faces"]
-        assert face == scene.provenance["faces"][0]
-        again = made.masks.labels == made.masks.labels[130, 224]
-        assert overlap(again, own) > 0.9
-        nobody = DepthResult(small, "relative", matte=0 * matte)
-        assert photo_to_scene(data.astronaut(), depth=nobody).provenance["faces"] == []
+        disparity, matte = (
+            cv2.resize(plane, (side, side), interpolation=cv2.INTER_AREA)
+            for plane in (scene.raw_disparity, own.astype(np.float32))
+        )
+        found = made_by(Seeing(disparity, matte), monkeypatch)
+        assert found.provenance["faces"] == scene.provenance["faces"]
+        assert overlap(found.masks.labels == found.masks.labels[130, 224], own) > 0.9
+        nobody = made_by(Seeing(disparity, 0 * matte), monkeypatch)
+        assert nobody.provenance["faces"] == []
 
     def test_an_edit_keeps_her(self, scene: Scene, tmp_path: Path) -> None:
         assert scene.provenance["models"]["faces"] == "cascade"

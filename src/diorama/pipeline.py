@@ -327,11 +327,9 @@ def _make(
             config=config.harmonise,
         )
         disparity = harmonised.disparity
-        # Depth that somebody measured knows better; so do large networks what a face is like.
-        estimator = names.get("depth", "")
-        if faces and estimator in {entry.name for entry in registry.entries("depth")}:
+        if faces:
             disparity = settle_outlines(disparity, faces, masks.labels)
-        if faces and estimator == "embedded":
+        if faces and names.get("depth") == "embedded":  # large networks know what a face is like
             disparity = add_faces(disparity, faces, masks.labels, photo.camera)
         reports["harmonise"] = dataclasses.asdict(harmonised.report)
 
@@ -391,7 +389,7 @@ class _Portraits:
     detector: FaceDetector
     matter: MatteEstimator
     matte: Alpha | None = None
-    """The photo's, if the estimator, or a phone, has made one."""
+    """The photo's, if the estimator has made one."""
 
     def find(self, photo: Photo, segmenter: Segmenter) -> tuple[Sequence[Face], Labels]:
         """The faces, and whose each pixel is; see `find_people`.
@@ -530,7 +528,14 @@ class _Models:
         return self.estimator.estimate(photo)
 
     def portraits(self, matte: Alpha | None) -> _Portraits | None:
-        """What finds people; `matte` is the depth estimator's, or a phone's, if there is one."""
+        """What finds people; `matte` is the depth estimator's, if it has one.
+
+        Depth that was measured knows better where they end than their masks do.
+        """
+        if self.estimator is None:
+            if self._config.faces not in (AUTO, NONE):
+                logger.warning("depth is given, so --faces %s changes nothing", self._config.faces)
+            return None
         nobody = matte is not None and (matte > 0.5).mean() < LEAST_PEOPLE
         if not self._portrait or nobody:
             return None
