@@ -8,7 +8,7 @@ import numpy as np
 
 from diorama.arrays import Array
 from training.scenes import meshes, things
-from training.scenes.meshes import transform
+from training.scenes.meshes import Mesh, transform
 from training.scenes.people import person
 from training.scenes.raster import Eye
 from training.scenes.textures import Textures, colour, noise
@@ -297,6 +297,181 @@ def studio(b: Builder, size: tuple[int, int]) -> View:
     return View(b.world, _eye_at(b, position, aim, size), light, _sky(b), 0.3)
 
 
+def closeup(b: Builder, size: tuple[int, int]) -> View:
+    """A few large things close together before something upright; of the ground little shows.
+
+    Lengths are in units of the distance, for nothing in such a picture tells its size.
+    """
+    random = b.random
+    far = b.size(1.1, 2.2)
+    ground = -b.size(0.2, 0.6)
+    _backdrop(b, far)
+    arrangement = random.random()
+    if arrangement < 0.3:
+        _heap(b, far, ground)
+    elif arrangement < 0.5:
+        for k in range(int(random.integers(1, 4))):
+            _drape(b, b.size(0.6 + 0.25 * k, 0.8 + 0.35 * k), ground)
+    elif arrangement < 0.6:
+        _shelves(b, far)
+    if arrangement > 0.3:
+        if random.random() < 0.8:
+            front = b.size(-0.5, 0.8)
+            top = b.paint("wood", "cloth", "mottled", "plain", "photo", tile=(0.2, 1.5))
+            depth = b.size(front + 0.3, far)
+            b.world.add(
+                meshes.box(6, depth - front, 0.3),
+                top,
+                transform((0, (front + depth) / 2, ground - 0.3)),
+            )
+        for _ in range(int(random.integers(1, 9))):
+            _upright(b, (b.size(-0.6, 0.6), b.size(0.55, far - 0.15)), ground)
+    position = np.array([b.size(-0.15, 0.15), b.size(-0.8, -0.1), b.size(ground + 0.1, 0.4)])
+    aim = np.array([b.size(-0.15, 0.15), 1.0, b.size(ground, 0.15)])
+    light = (
+        _lamp_light(b, 1.5, 1.5, b.size(0.5, 2)) if random.random() < 0.6 else _sun_light(b, 0.8)
+    )
+    return View(b.world, _eye_at(b, position, aim, size, fov=(22, 60)), light, _sky(b), 0.2)
+
+
+def _backdrop(b: Builder, far: float) -> None:
+    """A wall, board, curtain, or corner of walls that fills the frame."""
+    families = ("photo", "printed", "cloth", "mottled", "plain", "wood", "bricks")
+    paint = b.paint(*families, tile=(0.3, 2.0), shine=0.1)
+    turn = {"yaw": b.size(-0.4, 0.4), "pitch": b.size(-0.15, 0.15)}
+    kind = b.random.random()
+    if kind < 0.5:
+        wall = meshes.quad((-5, 0, -4), (5, 0, -4), (5, 0, 4), (-5, 0, 4))
+        b.world.add(wall, paint, transform((0, far, 0), **turn))
+    elif kind < 0.75:
+        b.world.add(_cloth(b, 5.0, b.size(0.02, 0.12)), paint, transform((0, far, 0), **turn))
+    else:
+        wide = b.size(0.3, 1.2)
+        other = paint if b.random.random() < 0.5 else b.paint(*families, tile=(0.3, 2.0))
+        for side in (-1, 1):
+            x, y = side * 5, -b.size(0, 6)
+            corner = meshes.quad((0, 0, -4), (x, y, -4), (x, y, 4), (0, 0, 4))
+            where = (side * wide if b.random.random() < 0.5 else 0.0, far, 0)
+            b.world.add(corner, paint if side < 0 else other, transform(where))
+        b.world.add(meshes.quad((-5, far, -4), (5, far, -4), (5, far, 4), (-5, far, 4)), other)
+
+
+def _cloth(b: Builder, side: float, deep: float, *, bulge: float = 0.0) -> Mesh:
+    """An upright square with folds `deep` metres deep, pushed forward somewhere by `bulge`."""
+    folds = noise(b.random, b.size(1.4, 2.4), stretch=10 ** b.size(-0.5, 0.3))
+    part = int(b.random.integers(24, len(folds)))
+    rows = np.linspace(0, part - 1, 40).astype(int)
+    steps = np.linspace(-side / 2, side / 2, 40)
+    x, z = np.meshgrid(steps, steps)
+    middle = b.random.uniform(-0.3, 0.3, 2) * side
+    away = np.hypot(x - middle[0], z - middle[1]) / (b.size(0.15, 0.4) * side)
+    y = 4 * deep * folds[np.ix_(rows, rows)] - bulge * np.exp(-(away**2))
+    return meshes.grid(np.stack([x, y, z], -1))
+
+
+def _drape(b: Builder, away: float, ground: float) -> None:
+    """A cloth thrown over something: folded, leaning back, bulging where something is below."""
+    paint = b.paint("cloth", "printed", "plain", "photo", "mottled", tile=(0.15, 0.8), shine=0)
+    side = b.size(0.6, 2.0)
+    sheet = _cloth(b, side, b.size(0.02, 0.1), bulge=b.size(0, 0.4) * side)
+    where = (b.size(-0.5, 0.5), away + b.size(0, 0.2), ground + side * b.size(0.1, 0.5))
+    lean = transform(where, yaw=b.size(-0.6, 0.6), pitch=-b.size(0, 1.1), roll=b.size(-0.8, 0.8))
+    b.world.add(sheet, paint, lean)
+
+
+def _heap(b: Builder, far: float, ground: float) -> None:
+    """Many things of a kind, or of all kinds, piled against what is behind them."""
+    random = b.random
+    kind = random.random()
+    same = b.paint("mottled", "wood", "plain", "cloth", tile=(0.1, 0.8), shine=0.1)
+    size = b.size(0.08, 0.3)
+    for _ in range(int(random.integers(12, 45))):
+        back = random.random()  # 0 in front, 1 at the back: the pile rises
+        where = (
+            b.size(-0.9, 0.9),
+            0.55 + back * (far - 0.7),
+            ground + back * b.size(0.3, 1.1) - 0.2 * random.random(),
+        )
+        turn = transform(
+            where,
+            yaw=b.size(0, 6.3),
+            pitch=b.size(-1.5, 1.5),
+            roll=b.size(-1.5, 1.5),
+            scale=size * random.uniform(0.5, 1.4, 3),
+        )
+        paint = (
+            same
+            if random.random() < 0.4
+            else b.paint("mottled", "printed", "photo", "plain", tile=(0.1, 0.8), shine=0.2)
+        )
+        which = random.random()
+        if kind < 0.4 or which < 0.3:
+            b.world.add(things.rock(int(random.integers(24))), paint, turn)
+        elif which < 0.6:
+            b.world.add(things.blob(int(random.integers(60))), paint, turn)
+        elif which < 0.8:
+            b.world.add(meshes.box(1.6, 1.0, 1.2), paint, turn)
+        else:
+            b.world.add(meshes.cylinder(18, b.size(0.1, 1)), paint, turn)
+    slope = meshes.quad(
+        (-3, 0.5, ground - 0.2), (3, 0.5, ground - 0.2), (3, far, ground + 0.7),
+        (-3, far, ground + 0.7),
+    )  # fmt: skip
+    b.world.add(slope, same)
+
+
+def _shelves(b: Builder, far: float) -> None:
+    """Boards across the picture with books and boxes on them, seen from the front."""
+    wood = b.paint("wood", "plain", tile=(0.3, 1.5))
+    level, deep = -0.9, b.size(0.15, 0.5)
+    while level < 0.9:
+        room = b.size(0.25, 0.7)
+        b.world.add(meshes.box(6, deep, 0.03), wood, transform((0, far - deep / 2, level)))
+        x = -1.3
+        while x < 1.3:
+            wide, high = b.size(0.03, 0.2), room * b.size(0.5, 0.95)
+            if b.random.random() < 0.85:
+                cover = b.paint("plain", "printed", "cloth", "photo", tile=(0.1, 0.5))
+                where = (x + wide / 2, far - 0.5 * deep + b.size(-0.3, 0.2) * deep, level + 0.03)
+                b.world.add(meshes.box(wide, 0.6 * deep, high), cover, transform(where))
+            x += wide + b.size(0.002, 0.02)
+        level += room + 0.03
+
+
+def _upright(b: Builder, at: tuple[float, float], ground: float) -> None:
+    """One thing that stands there, large in the picture."""
+    random = b.random
+    where = (*at, ground)
+    paint = b.paint(
+        "photo", "printed", "wood", "cloth", "mottled", "plain", tile=(0.1, 0.8), shine=0.3
+    )
+    tall = b.size(0.15, 0.8)
+    turn = transform(where, yaw=b.size(-0.9, 0.9), scale=tall)
+    kind = random.random()
+    if kind < 0.3:  # a board, box or book
+        b.world.add(meshes.box(b.size(0.1, 1.3), 10 ** b.size(-1.7, -0.3), 1), paint, turn)
+    elif kind < 0.42:
+        b.world.add(
+            meshes.cylinder(20, b.size(0.05, 1.2)),
+            paint,
+            transform(where, yaw=b.size(0, 6.3), scale=(0.3 * tall, 0.3 * tall, tall)),
+        )
+    elif kind < 0.55:
+        b.world.add(things.vessel(int(random.integers(24))), paint, turn)
+    elif kind < 0.7:
+        lifted = transform((*at, ground + 0.4 * tall), yaw=b.size(0, 6.3), scale=0.5 * tall)
+        b.world.add(things.blob(int(random.integers(60))), paint, lifted)
+    elif kind < 0.78:
+        person(b.at((at[0], at[1], ground - b.size(0.3, 0.8)), random.normal(0, 0.6)), tall=1.0)
+    elif kind < 0.88:
+        things.plant(b.at(where, b.size(0, 6.3)), b.size(0.3, 1.0))
+    else:  # a frame one can look through
+        for k in range(int(random.integers(1, 5))):
+            rod = np.array([[-0.5, 0, 0], [b.size(-0.5, 0.5), b.size(-0.2, 0.2), 1]])
+            rod += [0.25 * k, 0, 0]
+            b.world.add(meshes.tube(rod, b.size(0.01, 0.05)), paint, turn)
+
+
 def street(b: Builder, size: tuple[int, int]) -> View:
     """A street, road or square with buildings, cars, trees and people."""
     random = b.random
@@ -522,23 +697,30 @@ def crowd(b: Builder, size: tuple[int, int]) -> View:
 
 
 KINDS: tuple[tuple[Callable[[Builder, tuple[int, int]], View], float], ...] = (
-    (room, 0.3),
-    (tabletop, 0.2),
-    (studio, 0.12),
-    (street, 0.18),
-    (country, 0.1),
-    (crowd, 0.1),
+    (room, 0.27),
+    (tabletop, 0.18),
+    (studio, 0.07),
+    (closeup, 0.15),
+    (street, 0.15),
+    (country, 0.09),
+    (crowd, 0.09),
 )
 """Every kind of world, and its share."""
 
 
-def _eye_at(b: Builder, position: Array, aim: Array, size: tuple[int, int]) -> Eye:
-    """A camera that looks from a place at a point, its field of view 35 to 85 degrees wide."""
+def _eye_at(
+    b: Builder,
+    position: Array,
+    aim: Array,
+    size: tuple[int, int],
+    *,
+    fov: tuple[float, float] = (35, 85),
+) -> Eye:
+    """A camera that looks from a place at a point, its field of view so many degrees wide."""
     along = aim - position
     yaw = math.atan2(along[0], along[1])
     pitch = math.atan2(along[2], math.hypot(along[0], along[1]))
-    fov = math.radians(b.size(35, 85))
-    focal = max(size) / 2 / math.tan(fov / 2)
+    focal = max(size) / 2 / math.tan(math.radians(b.size(*fov)) / 2)
     return Eye.looking(position, yaw, pitch, b.random.normal(0, 0.035), focal, size)
 
 
