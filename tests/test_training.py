@@ -157,7 +157,6 @@ def run(module: str, *args: object) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
 def scene_of(disparity: Array, photo: float, solid: Array | None = None) -> dict[str, Array]:
     """A sample as batches have it: `solid` is a thing with edges."""
     shape = disparity.shape
@@ -255,6 +254,69 @@ def test_training_goes_on_where_it_stopped(tmp_path: Path):
         assert all(values.isfinite().all() for values in weights.values())
     name = "heads.0.weight"
     torch.testing.assert_close(new["net"][name], packaged["net"][name].float())
+
+
+class TestDepthwise:
+    @pytest.mark.parametrize(("size", "side"), [((4, 5), 5), ((1, 9), 3), ((16, 3), 7)])
+    def test_its_gradients_are_those_of_torch(self, size: tuple[int, int], side: int):
+        torch = pytest.importorskip("torch")
+        from training.depthwise import convolve
+
+        torch.manual_seed(0)
+        x, out = torch.randn(3, 6, *size), torch.randn(3, 6, *size)
+        weight = torch.randn(6, 1, side, side)
+        given = [x.requires_grad_(), weight.requires_grad_()]
+        expected = torch.nn.functional.conv2d(x, weight, padding=side // 2, groups=6)
+        found = convolve(x, weight)
+        torch.testing.assert_close(found, expected)
+        for a, b in zip(
+            torch.autograd.grad(found, given, out),
+            torch.autograd.grad(expected, given, out),
+            strict=True,
+        ):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+    def test_the_network_learns_the_same(self):
+        torch = pytest.importorskip("torch")
+        from diorama.models.nets.embedded import build
+        from training.depthwise import quicken
+
+        torch.manual_seed(0)
+        plain, quick = build(), build()
+        for values in plain.parameters():
+            torch.nn.init.normal_(values, std=0.05)  # none of its blocks may change nothing
+        quick.load_state_dict(plain.state_dict())
+        quicken(quick)
+        assert list(quick.state_dict()) == list(plain.state_dict())
+        photo = torch.rand(2, 3, 64, 96)
+        for net in (plain, quick):
+            net(photo).square().sum().backward()
+        for (name, a), b in zip(plain.named_parameters(), quick.parameters(), strict=True):
+            assert a.grad is not None, name
+            assert b.grad is not None, name
+            scale = float(a.grad.abs().max()) + 1e-3
+            torch.testing.assert_close(b.grad, a.grad, rtol=1e-2, atol=1e-3 * scale, msg=name)
+
+
+def test_a_deeper_network_begins_as_the_shallower(tmp_path: Path):
+    torch = pytest.importorskip("torch")
+    from dataclasses import replace
+
+    from diorama.models.nets.embedded import EmbeddedConfig, build
+    from training.train import open_run, save
+
+    torch.manual_seed(0)
+    depths = tuple(min(depth, 2) for depth in EmbeddedConfig().depths)
+    shallow = build(replace(EmbeddedConfig(), depths=depths)).eval()
+    save(tmp_path / "start.pt", {"net": shallow.state_dict(), "step": 0})
+    deep = open_run(tmp_path, 1e-3, torch.device("cpu"), tmp_path / "start.pt")
+    photo = torch.rand(1, 3, 64, 96)
+    for net in (deep.net.eval(), deep.average.eval()):
+        torch.testing.assert_close(net(photo), shallow(photo))
+    other = {**shallow.state_dict(), "another": torch.zeros(1)}
+    save(tmp_path / "start.pt", {"net": other, "step": 0})
+    with pytest.raises(ValueError, match="another network's weights"):
+        open_run(tmp_path, 1e-3, torch.device("cpu"), tmp_path / "start.pt")
 
 
 def test_halves_keep_variances_beyond_their_range():

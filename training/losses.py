@@ -62,7 +62,7 @@ def trimmed_error(aligned: Tensor, target: Tensor, known: Tensor, unit: Tensor) 
     )
     error = (aligned - target).abs() / (target + floor + 0.1 * unit)
     flat = torch.where(known, error, torch.nan).flatten(1)
-    limit = torch.nanquantile(flat[:, :: max(1, flat.shape[1] // 8192)], 1 - TRIM, dim=1)
+    limit = torch.nanquantile(flat[:, :: max(1, flat.shape[1] // 2048)], 1 - TRIM, dim=1)
     kept = known & (error <= limit.nan_to_num(0)[:, None, None])
     return _mean(error, kept)
 

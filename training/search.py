@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from diorama.models.nets.embedded import Embedded, EmbeddedConfig, build
 from training.batches import BatchConfig, Batches
+from training.depthwise import quicken
 from training.losses import total
 from training.train import learn, make_optimizer, schedule, validate
 
@@ -35,7 +36,7 @@ RATE = 3e-3
 WIDTHS = {2: (8, 16, 24), 4: (24, 32, 48), 8: (48, 64, 96), 16: (96, 128, 160), 32: (160, 224, 288)}
 """Channels to choose from, for each level of the encoder by its stride."""
 
-BLOCKS = {4: (1, 3), 8: (1, 3), 16: (2, 8), 32: (2, 8)}
+BLOCKS = {4: (1, 3), 8: (1, 3), 16: (2, 9), 32: (2, 9)}
 """The fewest and the most blocks of each."""
 
 DECODERS = {"narrow": (16, 24, 32, 64), "middle": (16, 32, 48, 80), "wide": (24, 48, 64, 96)}
@@ -110,6 +111,7 @@ def try_config(
     if parameters > MAX_PARAMETERS or counter.get_total_flops() > MAX_FLOP:
         raise optuna.TrialPruned
     milliseconds = latency(net, photo)
+    quicken(net)
     optimizer = make_optimizer(net, RATE)
     net.train()
     for step, batch in enumerate(Batches(pool, None, crops, seed=0, first=0, last=steps)):

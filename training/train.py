@@ -25,6 +25,7 @@ from torch.utils.tensorboard import SummaryWriter
 from diorama.arrays import Array
 from diorama.models.nets.embedded import build
 from training.batches import BatchConfig, Batches, crop, from_pool, from_real, stack
+from training.depthwise import quicken
 from training.losses import match, total
 from training.pool import open_pool
 from training.real import read_folder
@@ -55,6 +56,8 @@ def main() -> None:
     loader = DataLoader(
         batches, batch_size=None, num_workers=args.workers, pin_memory=device.type == "cuda"
     )
+    if device.type == "cpu":
+        quicken(run.net)
     see = torch.compile(run.net, dynamic=False) if args.compile else run.net
     judge = torch.compile(total, dynamic=False) if args.compile else total
     board = SummaryWriter(args.out / "board", purge_step=run.step)
@@ -125,7 +128,11 @@ def make_optimizer(net: nn.Module, rate: float) -> torch.optim.Optimizer:
 def open_run(out: Path, rate: float, device: torch.device, start: Path | None = None) -> Run:
     """The run as it was left: exactly, from ``last.pt``, or nearly, from ``parcel.pt``.
 
-    A new one begins with the weights in `start`, if there are any.
+    A new one begins with the weights in `start`, if there are any; blocks that those lack begin
+    as ones that change nothing.
+
+    Raises:
+        ValueError: if the weights are of a network that is not this one without some blocks.
     """
     net, average = build().to(device), build().to(device)
     average.load_state_dict(net.state_dict())
@@ -134,12 +141,14 @@ def open_run(out: Path, rate: float, device: torch.device, start: Path | None = 
     if found is None:
         if start is not None:
             weights = torch.load(start, map_location=device, weights_only=True)["net"]
-            net.load_state_dict(weights)
-            average.load_state_dict(weights)
+            missing, other = net.load_state_dict(weights, strict=False)
+            if other or not all(".body." in name for name in missing):
+                raise ValueError(f"{start}: these are another network's weights")
+            average.load_state_dict(net.state_dict())
         return run
     state = torch.load(found, map_location=device, weights_only=True)
-    net.load_state_dict(state["net"])
     average.load_state_dict(state["average"])
+    net.load_state_dict(state.get("net", state["average"]))
     run.step, run.best = state["step"], state["best"]
     if "optimizer" in state:
         run.optimizer.load_state_dict(state["optimizer"])
@@ -157,8 +166,8 @@ def open_run(out: Path, rate: float, device: torch.device, start: Path | None = 
 def keep_run(out: Path, run: Run) -> None:
     """Save the run twice.
 
-    ``last.pt`` holds all of it. ``parcel.pt`` can travel to a machine lent for minutes: weights in
-    half precision, and of Adam's state the mean square of each channel's gradients.
+    ``last.pt`` holds all of it. ``parcel.pt`` can travel to a machine lent for minutes: averaged
+    weights in half precision, and of Adam's state the mean square of each channel's gradients.
     """
     common = {"step": run.step, "best": run.best}
     net, average = run.net.state_dict(), run.average.state_dict()
@@ -170,8 +179,7 @@ def keep_run(out: Path, run: Run) -> None:
             square = run.optimizer.state[parameter]["exp_avg_sq"]
             mean = square.reshape(len(square), -1).mean(1)
             squares.append(mean.view(-1, *[1] * (square.ndim - 1)))
-    halves = [halved(weights) for weights in (net, average)]
-    save(out / "parcel.pt", {"net": halves[0], "average": halves[1], "squares": squares, **common})
+    save(out / "parcel.pt", {"average": halved(average), "squares": squares, **common})
 
 
 def halved(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -186,7 +194,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--train", type=Path, help="folder of real pictures (index.jsonl)")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--photos", type=Path, help="folder of photos for the contact sheet")
-    parser.add_argument("--start", type=Path, help="weights that a new run begins with")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        help="weights that a new run begins with, of this network or a shallower one",
+    )
     parser.add_argument("--steps", type=int, default=60_000)
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after so many")
     parser.add_argument("--stop", type=int, help="stop at this step, to go on later")
