@@ -451,8 +451,10 @@ class TestScene:
         assert scene.provenance["licences"]["matte embedded"] == "Apache-2.0"
         scene.save(tmp_path / "portrait.diorama")
         again = remake(open_scene(tmp_path / "portrait.diorama"), {"raw_disparity"})
-        # Files keep 16 bits, with which a step here and there is found a pixel farther.
-        assert (np.abs(again.disparity - scene.disparity) > 2e-4).mean() < 1e-3
+        # Files keep 16 bits, with which a step here and there is found a pixel farther, or softer.
+        off = np.abs(again.disparity - scene.disparity)
+        assert (off > 1e-3).mean() < 1e-3
+        assert off.max() < 0.02
         assert again.provenance["faces"] == scene.provenance["faces"]
         anew = remake(scene, {"photo"})
         np.testing.assert_array_equal(anew.masks.labels, scene.masks.labels)

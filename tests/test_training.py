@@ -282,20 +282,23 @@ class TestDepthwise:
         from training.depthwise import quicken
 
         torch.manual_seed(0)
-        plain, quick = build(), build()
+        plain, quick = build().eval(), build().eval()
         for values in plain.parameters():
-            torch.nn.init.normal_(values, std=0.05)  # none of its blocks may change nothing
+            if values.ndim == 1:
+                torch.nn.init.normal_(values, 0.5, 0.1)  # no block may change nothing
+        torch.nn.init.normal_(plain.get_parameter("everywhere.0.out.weight"), 0.0, 0.05)
         quick.load_state_dict(plain.state_dict())
         quicken(quick)
         assert list(quick.state_dict()) == list(plain.state_dict())
         photo = torch.rand(2, 3, 64, 96)
         for net in (plain, quick):
-            net(photo).square().sum().backward()
+            net(photo).square().mean().backward()
         for (name, a), b in zip(plain.named_parameters(), quick.parameters(), strict=True):
             assert a.grad is not None, name
             assert b.grad is not None, name
-            scale = float(a.grad.abs().max()) + 1e-3
-            torch.testing.assert_close(b.grad, a.grad, rtol=1e-2, atol=1e-3 * scale, msg=name)
+            scale = float(a.grad.abs().max())
+            assert scale > 0, name
+            torch.testing.assert_close(b.grad / scale, a.grad / scale, rtol=0, atol=1e-3, msg=name)
 
 
 def test_a_deeper_network_begins_as_the_shallower(tmp_path: Path):
@@ -371,4 +374,4 @@ def test_the_search_keeps_a_table(tmp_path: Path):
     run("training.search", *options, "--trials", 2)
     lines = (tmp_path / "study" / "study.md").read_text().splitlines()
     assert len(lines) == 4
-    assert "[16, 32, 64, 128, 224] | [0, 2, 2, 5, 5]" in "".join(lines)  # the one in use
+    assert "[16, 32, 64, 128, 224] | [0, 2, 2, 9, 9]" in "".join(lines)  # the one in use

@@ -22,17 +22,14 @@ def quicken(net: nn.Module) -> None:
     """Give every depthwise convolution of stride 1 in `net` the faster gradient, in place."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d) and _suits(module):
-            module.forward = _Forward(module)
+            module.__class__ = _Quick
 
 
-class _Forward:
-    """A depthwise convolution's forward."""
+class _Quick(nn.Conv2d):
+    """A depthwise convolution with the faster gradient."""
 
-    def __init__(self, conv: nn.Conv2d) -> None:
-        self.conv = conv
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return convolve(x, self.conv.weight.to(x.dtype))
+    def forward(self, input: Tensor) -> Tensor:
+        return convolve(input, self.weight.to(input.dtype))
 
 
 def _suits(conv: nn.Conv2d) -> bool:

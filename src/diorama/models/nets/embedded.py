@@ -27,11 +27,11 @@ OUTPUTS = {"disparity": 1, "normal": 3, "person": 1, "edges": 1, "spread": 1}
 
 @dataclass(frozen=True)
 class EmbeddedConfig:
-    """Widths and depths; found by search."""
+    """Widths and depths: found by search, then deeper where depth costs least."""
 
     widths: tuple[int, ...] = (16, 32, 64, 128, 224)
     """Channels at 1/2, 1/4, ... 1/32."""
-    depths: tuple[int, ...] = (0, 2, 2, 5, 5)
+    depths: tuple[int, ...] = (0, 2, 2, 9, 9)
     """Blocks at each."""
     expand: int = 3
     """How much wider inverted residuals are inside."""
@@ -72,7 +72,10 @@ class Plain(nn.Module):
 
 
 class Inverted(nn.Module):
-    """Widen, look around with a depthwise 5x5, narrow again (Sandler et al., 2018)."""
+    """Widen, look around with a depthwise 5x5, narrow again (Sandler et al., 2018).
+
+    Untrained, it changes nothing: a trained network may be given more of them.
+    """
 
     def __init__(self, width: int, expand: int) -> None:
         super().__init__()
@@ -82,6 +85,7 @@ class Inverted(nn.Module):
             Conv(inside, inside, 5, groups=inside),
             Conv(inside, width, 1, active=False),
         )
+        nn.init.zeros_(self.body.get_parameter("2.1.weight"))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same."""
