@@ -4,7 +4,7 @@ Its own kernel for the gradient of the weights takes fifty times the forward con
 pixels of the coarse levels. Here that gradient is a sum of products over shifts, with channels
 innermost, and the gradient of the input is the same convolution with its kernel turned round::
 
-    dL/dw[c, i, j] = sum over b, y, x of  dL/dout[b, c, y, x]  in[b, c, y + i, x + j]
+    w'[c, i, j] = sum over b, u, v of  out'[b, c, u, v]  in[b, c, u + i, v + j]
 """
 
 from typing import Any
