@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from diorama import files
 from diorama.depth_files import read_depth
 from diorama.errors import InputError, OutputError
 from diorama.files import append_line, refuse_url, sweep, whole_file, whole_folder, whole_set
@@ -198,6 +199,26 @@ class TestScratch:
         assert failures == []
         # A folder that each found made by another may stay, but nothing in it.
         assert [path for path in tmp_path.rglob("*") if path.name not in ("new", "deep")] == []
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+    def test_another_that_looks_whose_a_folder_is_does_not_stop_its_writer(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import fcntl
+
+        make = files._make
+        held: list[int] = []
+
+        def make_and_look(scratch: Path) -> None:
+            make(scratch)
+            held.append(os.open(scratch, os.O_RDONLY))
+            fcntl.flock(held[0], fcntl.LOCK_EX)
+            threading.Timer(0.2, os.close, held).start()
+
+        monkeypatch.setattr(files, "_make", make_and_look)
+        write_file(tmp_path / "a.txt", "x")
+        assert (tmp_path / "a.txt").read_text() == "x"
+        assert held
 
     def test_a_folder_that_goes_just_after_it_was_found(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -171,7 +171,8 @@ def _scratch(parent: Path, final: Path) -> Iterator[Path]:
     lock = None
     try:
         _make(scratch)
-        lock = _lock(scratch)
+        # Another that sweeps may hold it for a moment, to see whose it is.
+        lock = _lock(scratch, wait=True)
         _sweep_once(parent)
         yield scratch
     except OutputError:
@@ -203,11 +204,11 @@ def _make(scratch: Path) -> None:
             return
 
 
-def _lock(folder: Path) -> int | None:
+def _lock(folder: Path, *, wait: bool = False) -> int | None:
     """A descriptor that locks `folder` while this process lives; None where that is impossible.
 
     Raises:
-        BlockingIOError: if another process holds the lock.
+        BlockingIOError: if another holds the lock, and this one is not to wait.
     """
     if sys.platform == "win32":
         return None
@@ -218,7 +219,7 @@ def _lock(folder: Path) -> int | None:
     except OSError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         os.close(descriptor)
         raise
